@@ -1,0 +1,239 @@
+//! What the gate was told to do: types whose existence is the check.
+//!
+//! A [`Config`] can only be made by [`Config::parse`] from what was written (flags, environment, file); a function
+//! that takes one of these types checks nothing again. This file never opens a file that the configuration names.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::policy::Allow;
+
+/// Everything `serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The files trust comes from and the TLS settings all routes share.
+    pub tls: Tls,
+    /// The routes in the order they were written; never empty.
+    pub routes: Vec<Route>,
+    /// Where the admin listener is.
+    pub admin: Admin,
+    /// How much may be going on at once.
+    pub limits: Limits,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Where the log goes and how much of it.
+    pub log: Log,
+    /// Worker threads of the data path.
+    pub threads: NonZeroUsize,
+}
+
+/// TLS settings and the files they name.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// PEM certificate chain, leaf first.
+    pub cert: Located<PathBuf>,
+    /// PEM private key of the leaf.
+    pub key: Located<PathBuf>,
+    /// PEM bundles of the CAs that vouch for clients; never empty.
+    pub client_ca: Vec<Located<PathBuf>>,
+    /// The lowest version spoken.
+    pub min_version: TlsVersion,
+    /// Admits client certificates without any extended key usage.
+    pub allow_missing_eku: bool,
+}
+
+/// A protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2 with extended master secret (RFC 7627).
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// A value and where it was written, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where it comes from.
+    pub place: Place,
+}
+
+/// Where a setting was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A command-line flag, shown as `--listen`.
+    Flag(&'static str),
+    /// An environment variable, shown as `PORTCULLIS_LISTEN`.
+    Variable(String),
+    /// A key of the configuration file, shown as `route[1].listen at gate.toml:14`.
+    File {
+        /// The key with the tables it stands in.
+        key: String,
+        /// The file as it was named.
+        file: Arc<PathBuf>,
+        /// Counted from one.
+        line: usize,
+    },
+    /// Nobody wrote it; shown as the flag that would change it, `--listen (default)`.
+    Default(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => f.write_str(flag),
+            Self::Variable(variable) => f.write_str(variable),
+            Self::File { key, file, line } => write!(f, "{key} at {}:{line}", file.display()),
+            Self::Default(flag) => write!(f, "{flag} (default)"),
+        }
+    }
+}
+
+/// One listener, the clients it admits and the target it lends them.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Unique; the value of the `route` label and field.
+    pub name: Arc<str>,
+    /// Where clients connect.
+    pub listen: Located<SocketAddr>,
+    /// Where admitted bytes go.
+    pub target: Target,
+    /// Which verified clients may pass.
+    pub allow: Arc<Allow>,
+    /// Source networks, judged before TLS; empty means every network.
+    pub allow_from: Vec<IpNet>,
+    /// What the target is told about the client.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// An address that only this host can reach, unless it was made by [`Target::unsafe_any`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target(TargetAddress);
+
+/// The address of a [`Target`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetAddress {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix stream socket, absolute path.
+    Unix(PathBuf),
+}
+
+impl Target {
+    /// A loopback target, or `None` if the address is not loopback (IPv4-mapped IPv6 is judged as IPv4).
+    pub fn loopback(address: TargetAddress) -> Option<Self> {
+        let loopback = match &address {
+            TargetAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            TargetAddress::Unix(_) => true,
+        };
+        loopback.then_some(Self(address))
+    }
+
+    /// Any target at all (`--unsafe-target`): plaintext may leave the node.
+    pub fn unsafe_any(address: TargetAddress) -> Self {
+        Self(address)
+    }
+
+    /// Where to connect.
+    pub fn address(&self) -> &TargetAddress {
+        &self.0
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            TargetAddress::Tcp(address) => address.fmt(f),
+            TargetAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Whether the target gets a PROXY header before the client's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Nothing but the client's bytes.
+    Off,
+    /// Version 2 with TLS facts as TLVs.
+    V2,
+}
+
+/// Where the admin listener is; never an address that other hosts can reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admin {
+    /// There is none.
+    Off,
+    /// Plain HTTP on loopback.
+    Tcp(Located<SocketAddr>),
+    /// Plain HTTP on a Unix socket.
+    Unix(Located<PathBuf>),
+}
+
+/// Bounds on what goes on at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Admitted connections, all routes.
+    pub connections: NonZeroU32,
+    /// Connections of one source address, admitted or not.
+    pub connections_per_source: Option<NonZeroU32>,
+    /// Connections not yet admitted.
+    pub handshakes: NonZeroU32,
+}
+
+/// Bounds on how long things take; none is zero.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// How long a taken port is retried at start.
+    pub bind: Duration,
+    /// From accept to admission.
+    pub handshake: Duration,
+    /// For the target to accept.
+    pub connect: Duration,
+    /// Without a byte in either direction.
+    pub idle: Duration,
+    /// A whole session, if bounded.
+    pub session: Option<Duration>,
+    /// For sessions to finish after the signal to stop.
+    pub drain: Duration,
+}
+
+/// The log.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// The least important level that is written.
+    pub level: LogLevel,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One flat JSON object a line.
+    Json,
+}
+
+/// Levels, from least to most that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Bugs of ours.
+    Error,
+    /// The operator or the target should act.
+    Warn,
+    /// What happened.
+    Info,
+    /// Why.
+    Debug,
+    /// Everything.
+    Trace,
+}

@@ -1,0 +1,294 @@
+//! A verified client certificate in, the facts that rules and records use out.
+//!
+//! The bytes are hostile even when the chain verifies: a CA signs what it is asked to. Two independent parsers
+//! (webpki, which verified the chain, and x509-parser) must agree on every fact that both can read, else the
+//! certificate is refused. This file does no IO, reads no clock and makes no decision about who may pass.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::EndEntityCert;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATIONAL_UNIT};
+use x509_parser::prelude::FromDer as _;
+
+/// The longest name that a record shows, in bytes (contract, "Connection record").
+const NAME_BYTES: usize = 256;
+/// The most names that a record shows.
+const NAMES: usize = 16;
+
+/// Who a certificate speaks of. Says nothing about whether the certificate was verified: `trust` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    dns_names: Vec<String>,
+    uris: Vec<String>,
+    /// SANs of kinds that no rule looks at, as `email:…` and `ip:…`, for records.
+    other_names: Vec<String>,
+    common_names: Vec<String>,
+    organizational_units: Vec<String>,
+    serial: String,
+    spki_sha256: [u8; 32],
+    client_auth: ClientAuthUsage,
+    validity: Validity,
+}
+
+/// Whether a certificate may authenticate a TLS client (RFC 5280 section 4.2.1.12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthUsage {
+    /// `id-kp-clientAuth` itself is listed.
+    Listed,
+    /// There is an extended key usage without it; `anyExtendedKeyUsage` does not stand in for it.
+    NotListed,
+    /// The certificate has no extended key usage at all.
+    Absent,
+}
+
+/// When a certificate is good, both ends included (RFC 5280 section 4.1.2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub not_before: UnixTime,
+    /// The last second.
+    pub not_after: UnixTime,
+}
+
+impl Validity {
+    /// Reads the validity of any certificate, a CA's too.
+    pub fn of(certificate: &X509Certificate<'_>) -> Self {
+        let time = |time: x509_parser::time::ASN1Time| {
+            // Before 1970 is long ago for every purpose here.
+            let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
+            UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+        };
+        let validity = certificate.validity();
+        Self { not_before: time(validity.not_before), not_after: time(validity.not_after) }
+    }
+
+    /// The time that both cover.
+    #[must_use]
+    pub fn intersect(self, other: Self) -> Self {
+        Self { not_before: self.not_before.max(other.not_before), not_after: self.not_after.min(other.not_after) }
+    }
+
+    /// True if `now` lies inside.
+    pub fn covers(&self, now: UnixTime) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+}
+
+/// Why a certificate's facts could not be established; such a certificate is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableCertificate {
+    /// One of the two parsers cannot read it.
+    #[error("the certificate cannot be parsed: {0}")]
+    Malformed(String),
+    /// Both can, and they see different things.
+    #[error("two parsers disagree about the certificate's {0}")]
+    Disagreement(&'static str),
+}
+
+impl Client {
+    /// Reads an end-entity certificate.
+    ///
+    /// # Errors
+    /// If either parser cannot read it, if it carries an extension twice, or if the parsers disagree.
+    pub fn from_der(der: &CertificateDer<'_>) -> Result<Self, UnreadableCertificate> {
+        let malformed = |what: String| UnreadableCertificate::Malformed(what);
+        let verified = EndEntityCert::try_from(der).map_err(|error| malformed(error.to_string()))?;
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(malformed("bytes after its end".to_owned()));
+        }
+        let names = Names::of(&parsed)?;
+        agree("DNS names", names.dns.iter().map(String::as_str), verified.valid_dns_names())?;
+        agree("URI names", names.uris.iter().map(String::as_str), verified.valid_uri_names())?;
+        agree("serial number", [parsed.raw_serial()], [verified.serial()])?;
+        agree("subject", [value_of(parsed.subject().as_raw())], [Some(verified.subject())])?;
+        let spki = verified.subject_public_key_info();
+        agree("public key", [parsed.public_key().raw], [spki.as_ref()])?;
+
+        let mut spki_sha256 = [0; 32];
+        spki_sha256.copy_from_slice(digest::digest(&digest::SHA256, &spki).as_ref());
+        Ok(Self {
+            dns_names: names.dns,
+            uris: names.uris,
+            other_names: names.other,
+            common_names: subject_values(&parsed, &OID_X509_COMMON_NAME),
+            organizational_units: subject_values(&parsed, &OID_X509_ORGANIZATIONAL_UNIT),
+            serial: parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            spki_sha256,
+            client_auth: client_auth_usage(&parsed)?,
+            validity: Validity::of(&parsed),
+        })
+    }
+
+    /// The DNS SANs, as they stand in the certificate.
+    pub fn dns_names(&self) -> &[String] {
+        &self.dns_names
+    }
+
+    /// The URI SANs, as they stand in the certificate.
+    pub fn uris(&self) -> &[String] {
+        &self.uris
+    }
+
+    /// The subject's common names; never a fallback for a SAN.
+    pub fn common_names(&self) -> &[String] {
+        &self.common_names
+    }
+
+    /// The subject's organizational units.
+    pub fn organizational_units(&self) -> &[String] {
+        &self.organizational_units
+    }
+
+    /// The serial number in lower-case hexadecimal, at most 20 bytes by RFC 5280 and bounded for records here.
+    pub fn serial(&self) -> &str {
+        self.serial.get(..64).unwrap_or(&self.serial)
+    }
+
+    /// The SHA-256 of the DER SubjectPublicKeyInfo.
+    pub fn spki_sha256(&self) -> [u8; 32] {
+        self.spki_sha256
+    }
+
+    /// What the extended key usage says about TLS clients.
+    pub fn client_auth(&self) -> ClientAuthUsage {
+        self.client_auth
+    }
+
+    /// When the certificate itself is good; its chain may be so for less.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The SANs for people to read, as `dns:…`, `uri:…`, `email:…`, `ip:…`: at most 16, each at most 256 bytes,
+    /// cut ones marked, control and bidirectional characters escaped. Without a SAN, the subject's `cn:…`.
+    pub fn display_names(&self) -> Vec<String> {
+        let sans = kind("dns", &self.dns_names).chain(kind("uri", &self.uris)).chain(self.other_names.iter().cloned());
+        let mut names: Vec<String> = sans.take(NAMES + 1).map(|name| printable(&name)).collect();
+        if names.is_empty() {
+            names = kind("cn", &self.common_names).take(NAMES + 1).map(|name| printable(&name)).collect();
+        }
+        if names.len() > NAMES {
+            let total = self.dns_names.len() + self.uris.len() + self.other_names.len();
+            names.truncate(NAMES);
+            names.push(format!("…and {} more", total.max(self.common_names.len()) - NAMES));
+        }
+        names
+    }
+}
+
+fn kind<'a>(kind: &'a str, names: &'a [String]) -> impl Iterator<Item = String> + 'a {
+    names.iter().map(move |name| format!("{kind}:{name}"))
+}
+
+/// Bounds text that a stranger chose and escapes what could forge or hide part of a line: control characters and
+/// the bidirectional controls of Unicode Standard Annex 9. Longer text is cut and ends in `…`.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(NAME_BYTES));
+    for c in text.chars() {
+        let start = shown.len();
+        if c.is_control() || is_invisible(c) || c == '\\' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+        if shown.len() > NAME_BYTES {
+            shown.truncate(start);
+            shown.push('…');
+            break;
+        }
+    }
+    shown
+}
+
+/// Characters that reorder or hide their neighbours, or end a line for some readers.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+struct Names {
+    dns: Vec<String>,
+    uris: Vec<String>,
+    other: Vec<String>,
+}
+
+impl Names {
+    fn of(certificate: &X509Certificate<'_>) -> Result<Self, UnreadableCertificate> {
+        let mut names = Self { dns: Vec::new(), uris: Vec::new(), other: Vec::new() };
+        let extension = certificate
+            .subject_alternative_name()
+            .map_err(|error| UnreadableCertificate::Malformed(format!("subject alternative name: {error}")))?;
+        for name in extension.iter().flat_map(|extension| &extension.value.general_names) {
+            match name {
+                GeneralName::DNSName(name) => names.dns.push((*name).to_owned()),
+                GeneralName::URI(name) => names.uris.push((*name).to_owned()),
+                GeneralName::RFC822Name(name) => names.other.push(format!("email:{name}")),
+                GeneralName::IPAddress(bytes) => names.other.push(format!("ip:{}", Address(bytes))),
+                // webpki would skip a name that it cannot read; a certificate that hides one is refused instead.
+                GeneralName::Invalid(..) => {
+                    return Err(UnreadableCertificate::Malformed("a subject alternative name is malformed".to_owned()));
+                }
+                GeneralName::OtherName(..)
+                | GeneralName::X400Address(_)
+                | GeneralName::DirectoryName(_)
+                | GeneralName::EDIPartyName(_)
+                | GeneralName::RegisteredID(_) => names.other.push("other:(not shown)".to_owned()),
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// The octets of an iPAddress SAN (RFC 5280 section 4.2.1.6: four or sixteen).
+struct Address<'a>(&'a [u8]);
+
+impl fmt::Display for Address<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(octets) = <[u8; 4]>::try_from(self.0) {
+            return std::net::Ipv4Addr::from(octets).fmt(f);
+        }
+        match <[u8; 16]>::try_from(self.0) {
+            Ok(octets) => std::net::Ipv6Addr::from(octets).fmt(f),
+            Err(_) => write!(f, "({} octets)", self.0.len()),
+        }
+    }
+}
+
+fn subject_values(certificate: &X509Certificate<'_>, oid: &x509_parser::der_parser::Oid<'static>) -> Vec<String> {
+    let attributes = certificate.subject().iter_by_oid(oid);
+    // A value in a string type that is not Unicode text cannot equal what an operator wrote, so it names nobody.
+    attributes.filter_map(|attribute| attribute.as_str().ok()).map(str::to_owned).collect()
+}
+
+fn client_auth_usage(certificate: &X509Certificate<'_>) -> Result<ClientAuthUsage, UnreadableCertificate> {
+    let usage = certificate
+        .extended_key_usage()
+        .map_err(|error| UnreadableCertificate::Malformed(format!("extended key usage: {error}")))?;
+    Ok(match usage {
+        None => ClientAuthUsage::Absent,
+        Some(usage) if usage.value.client_auth => ClientAuthUsage::Listed,
+        Some(_) => ClientAuthUsage::NotListed,
+    })
+}
+
+/// The content of a DER element, without its tag and length (RFC 5280 names are below 64 KiB here).
+fn value_of(der: &[u8]) -> Option<&[u8]> {
+    match *der.get(1)? {
+        short @ 0..=0x7f => der.get(2..).filter(|value| value.len() == usize::from(short)),
+        0x81 => der.get(3..),
+        0x82 => der.get(4..),
+        _ => None,
+    }
+}
+
+fn agree<T: PartialEq>(
+    what: &'static str,
+    one: impl IntoIterator<Item = T>,
+    other: impl IntoIterator<Item = T>,
+) -> Result<(), UnreadableCertificate> {
+    if one.into_iter().eq(other) { Ok(()) } else { Err(UnreadableCertificate::Disagreement(what)) }
+}

@@ -1,0 +1,4 @@
+//! skeleton
+pub mod config;
+pub mod identity;
+pub mod policy;
