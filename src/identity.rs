@@ -63,13 +63,19 @@ impl Validity {
             UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
         };
         let validity = certificate.validity();
-        Self { not_before: time(validity.not_before), not_after: time(validity.not_after) }
+        Self {
+            not_before: time(validity.not_before),
+            not_after: time(validity.not_after),
+        }
     }
 
     /// The time that both cover.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
-        Self { not_before: self.not_before.max(other.not_before), not_after: self.not_after.min(other.not_after) }
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
     }
 
     /// True if `now` lies inside.
@@ -96,16 +102,30 @@ impl Client {
     /// If either parser cannot read it, if it carries an extension twice, or if the parsers disagree.
     pub fn from_der(der: &CertificateDer<'_>) -> Result<Self, UnreadableCertificate> {
         let malformed = |what: String| UnreadableCertificate::Malformed(what);
-        let verified = EndEntityCert::try_from(der).map_err(|error| malformed(error.to_string()))?;
-        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let verified =
+            EndEntityCert::try_from(der).map_err(|error| malformed(error.to_string()))?;
+        let (rest, parsed) =
+            X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
         if !rest.is_empty() {
             return Err(malformed("bytes after its end".to_owned()));
         }
         let names = Names::of(&parsed)?;
-        agree("DNS names", names.dns.iter().map(String::as_str), verified.valid_dns_names())?;
-        agree("URI names", names.uris.iter().map(String::as_str), verified.valid_uri_names())?;
+        agree(
+            "DNS names",
+            names.dns.iter().map(String::as_str),
+            verified.valid_dns_names(),
+        )?;
+        agree(
+            "URI names",
+            names.uris.iter().map(String::as_str),
+            verified.valid_uri_names(),
+        )?;
         agree("serial number", [parsed.raw_serial()], [verified.serial()])?;
-        agree("subject", [value_of(parsed.subject().as_raw())], [Some(verified.subject())])?;
+        agree(
+            "subject",
+            [value_of(parsed.subject().as_raw())],
+            [Some(verified.subject())],
+        )?;
         let spki = verified.subject_public_key_info();
         agree("public key", [parsed.public_key().raw], [spki.as_ref()])?;
 
@@ -117,7 +137,11 @@ impl Client {
             other_names: names.other,
             common_names: subject_values(&parsed, &OID_X509_COMMON_NAME),
             organizational_units: subject_values(&parsed, &OID_X509_ORGANIZATIONAL_UNIT),
-            serial: parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            serial: parsed
+                .raw_serial()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
             spki_sha256,
             client_auth: client_auth_usage(&parsed)?,
             validity: Validity::of(&parsed),
@@ -167,15 +191,23 @@ impl Client {
     /// The SANs for people to read, as `dns:…`, `uri:…`, `email:…`, `ip:…`: at most 16, each at most 256 bytes,
     /// cut ones marked, control and bidirectional characters escaped. Without a SAN, the subject's `cn:…`.
     pub fn display_names(&self) -> Vec<String> {
-        let sans = kind("dns", &self.dns_names).chain(kind("uri", &self.uris)).chain(self.other_names.iter().cloned());
+        let sans = kind("dns", &self.dns_names)
+            .chain(kind("uri", &self.uris))
+            .chain(self.other_names.iter().cloned());
         let mut names: Vec<String> = sans.take(NAMES + 1).map(|name| printable(&name)).collect();
         if names.is_empty() {
-            names = kind("cn", &self.common_names).take(NAMES + 1).map(|name| printable(&name)).collect();
+            names = kind("cn", &self.common_names)
+                .take(NAMES + 1)
+                .map(|name| printable(&name))
+                .collect();
         }
         if names.len() > NAMES {
             let total = self.dns_names.len() + self.uris.len() + self.other_names.len();
             names.truncate(NAMES);
-            names.push(format!("…and {} more", total.max(self.common_names.len()) - NAMES));
+            names.push(format!(
+                "…and {} more",
+                total.max(self.common_names.len()) - NAMES
+            ));
         }
         names
     }
@@ -218,11 +250,18 @@ struct Names {
 
 impl Names {
     fn of(certificate: &X509Certificate<'_>) -> Result<Self, UnreadableCertificate> {
-        let mut names = Self { dns: Vec::new(), uris: Vec::new(), other: Vec::new() };
-        let extension = certificate
-            .subject_alternative_name()
-            .map_err(|error| UnreadableCertificate::Malformed(format!("subject alternative name: {error}")))?;
-        for name in extension.iter().flat_map(|extension| &extension.value.general_names) {
+        let mut names = Self {
+            dns: Vec::new(),
+            uris: Vec::new(),
+            other: Vec::new(),
+        };
+        let extension = certificate.subject_alternative_name().map_err(|error| {
+            UnreadableCertificate::Malformed(format!("subject alternative name: {error}"))
+        })?;
+        for name in extension
+            .iter()
+            .flat_map(|extension| &extension.value.general_names)
+        {
             match name {
                 GeneralName::DNSName(name) => names.dns.push((*name).to_owned()),
                 GeneralName::URI(name) => names.uris.push((*name).to_owned()),
@@ -230,7 +269,9 @@ impl Names {
                 GeneralName::IPAddress(bytes) => names.other.push(format!("ip:{}", Address(bytes))),
                 // webpki would skip a name that it cannot read; a certificate that hides one is refused instead.
                 GeneralName::Invalid(..) => {
-                    return Err(UnreadableCertificate::Malformed("a subject alternative name is malformed".to_owned()));
+                    return Err(UnreadableCertificate::Malformed(
+                        "a subject alternative name is malformed".to_owned(),
+                    ));
                 }
                 GeneralName::OtherName(..)
                 | GeneralName::X400Address(_)
@@ -258,16 +299,24 @@ impl fmt::Display for Address<'_> {
     }
 }
 
-fn subject_values(certificate: &X509Certificate<'_>, oid: &x509_parser::der_parser::Oid<'static>) -> Vec<String> {
+fn subject_values(
+    certificate: &X509Certificate<'_>,
+    oid: &x509_parser::der_parser::Oid<'static>,
+) -> Vec<String> {
     let attributes = certificate.subject().iter_by_oid(oid);
     // A value in a string type that is not Unicode text cannot equal what an operator wrote, so it names nobody.
-    attributes.filter_map(|attribute| attribute.as_str().ok()).map(str::to_owned).collect()
+    attributes
+        .filter_map(|attribute| attribute.as_str().ok())
+        .map(str::to_owned)
+        .collect()
 }
 
-fn client_auth_usage(certificate: &X509Certificate<'_>) -> Result<ClientAuthUsage, UnreadableCertificate> {
-    let usage = certificate
-        .extended_key_usage()
-        .map_err(|error| UnreadableCertificate::Malformed(format!("extended key usage: {error}")))?;
+fn client_auth_usage(
+    certificate: &X509Certificate<'_>,
+) -> Result<ClientAuthUsage, UnreadableCertificate> {
+    let usage = certificate.extended_key_usage().map_err(|error| {
+        UnreadableCertificate::Malformed(format!("extended key usage: {error}"))
+    })?;
     Ok(match usage {
         None => ClientAuthUsage::Absent,
         Some(usage) if usage.value.client_auth => ClientAuthUsage::Listed,
@@ -278,7 +327,9 @@ fn client_auth_usage(certificate: &X509Certificate<'_>) -> Result<ClientAuthUsag
 /// The content of a DER element, without its tag and length (RFC 5280 names are below 64 KiB here).
 fn value_of(der: &[u8]) -> Option<&[u8]> {
     match *der.get(1)? {
-        short @ 0..=0x7f => der.get(2..).filter(|value| value.len() == usize::from(short)),
+        short @ 0..=0x7f => der
+            .get(2..)
+            .filter(|value| value.len() == usize::from(short)),
         0x81 => der.get(3..),
         0x82 => der.get(4..),
         _ => None,
@@ -290,5 +341,9 @@ fn agree<T: PartialEq>(
     one: impl IntoIterator<Item = T>,
     other: impl IntoIterator<Item = T>,
 ) -> Result<(), UnreadableCertificate> {
-    if one.into_iter().eq(other) { Ok(()) } else { Err(UnreadableCertificate::Disagreement(what)) }
+    if one.into_iter().eq(other) {
+        Ok(())
+    } else {
+        Err(UnreadableCertificate::Disagreement(what))
+    }
 }

@@ -21,7 +21,10 @@ use crate::identity::Client;
 pub fn judge(allow: &Allow, client: &Client) -> Result<Admission, NotAdmitted> {
     match allow {
         Allow::AnyClient => Ok(Admission::AnyClient),
-        Allow::Rules(rules) => rules.first_match(client).map(Admission::Rule).ok_or(NotAdmitted),
+        Allow::Rules(rules) => rules
+            .first_match(client)
+            .map(Admission::Rule)
+            .ok_or(NotAdmitted),
     }
 }
 
@@ -81,7 +84,9 @@ impl Rules {
     fn insert(&mut self, rule: Rule) {
         match rule {
             Rule::Dns(name) => drop(self.dns.insert(name)),
-            Rule::Uri(pattern) if pattern.is_exact() => drop(self.uri_exact.insert(pattern.into_text())),
+            Rule::Uri(pattern) if pattern.is_exact() => {
+                drop(self.uri_exact.insert(pattern.into_text()))
+            }
             Rule::Uri(pattern) => self.uri_patterns.push(pattern),
             Rule::Cn(name) => drop(self.cn.insert(name)),
             Rule::Ou(name) => drop(self.ou.insert(name)),
@@ -108,14 +113,23 @@ impl Rules {
         self.match_dns(client)
             .or_else(|| self.match_uri(client))
             .or_else(|| self.match_subject(client))
-            .or_else(|| self.spki.get(&SpkiPin(client.spki_sha256())).map(|pin| Rule::Spki(*pin)))
+            .or_else(|| {
+                self.spki
+                    .get(&SpkiPin(client.spki_sha256()))
+                    .map(|pin| Rule::Spki(*pin))
+            })
     }
 
     fn match_dns(&self, client: &Client) -> Option<Rule> {
         if self.dns.is_empty() {
             return None;
         }
-        client.dns_names().iter().find_map(|name| self.dns.get(&name.to_ascii_lowercase())).cloned().map(Rule::Dns)
+        client
+            .dns_names()
+            .iter()
+            .find_map(|name| self.dns.get(&name.to_ascii_lowercase()))
+            .cloned()
+            .map(Rule::Dns)
     }
 
     fn match_uri(&self, client: &Client) -> Option<Rule> {
@@ -126,12 +140,17 @@ impl Rules {
                 return None;
             }
             let exact = self.uri_exact.get(uri).map(|text| UriPattern::exact(text));
-            exact.or_else(|| uri::Plain::parse(uri).and_then(|uri| self.match_pattern(&uri))).map(Rule::Uri)
+            exact
+                .or_else(|| uri::Plain::parse(uri).and_then(|uri| self.match_pattern(&uri)))
+                .map(Rule::Uri)
         })
     }
 
     fn match_pattern(&self, uri: &uri::Plain<'_>) -> Option<UriPattern> {
-        self.uri_patterns.iter().find(|pattern| pattern.matches(uri)).cloned()
+        self.uri_patterns
+            .iter()
+            .find(|pattern| pattern.matches(uri))
+            .cloned()
     }
 
     fn match_subject(&self, client: &Client) -> Option<Rule> {
@@ -140,7 +159,14 @@ impl Rules {
             [only] => self.cn.get(only).cloned().map(Rule::Cn),
             _ => None,
         };
-        cn.or_else(|| client.organizational_units().iter().find_map(|ou| self.ou.get(ou)).cloned().map(Rule::Ou))
+        cn.or_else(|| {
+            client
+                .organizational_units()
+                .iter()
+                .find_map(|ou| self.ou.get(ou))
+                .cloned()
+                .map(Rule::Ou)
+        })
     }
 }
 
@@ -163,13 +189,15 @@ impl Rule {
     /// Parses an `--allow-dns` value: one exact DNS name.
     pub fn dns(text: &str) -> Result<Self, InvalidRule> {
         if text.contains('*') {
-            return Err(InvalidRule("a dns rule is exact, `*` is not; write each name out"));
+            return Err(InvalidRule(
+                "a dns rule is exact, `*` is not; write each name out",
+            ));
         }
         match rustls::pki_types::DnsName::try_from(text) {
             Ok(_) => Ok(Self::Dns(text.to_ascii_lowercase())),
-            Err(_) => {
-                Err(InvalidRule("not a DNS name; write it as in the certificate, like prometheus.monitoring.svc"))
-            }
+            Err(_) => Err(InvalidRule(
+                "not a DNS name; write it as in the certificate, like prometheus.monitoring.svc",
+            )),
         }
     }
 
@@ -208,7 +236,9 @@ impl fmt::Display for Rule {
 
 fn subject_text(text: &str) -> Result<String, InvalidRule> {
     if text.is_empty() {
-        return Err(InvalidRule("empty, and an empty name would name nobody; write the name out"));
+        return Err(InvalidRule(
+            "empty, and an empty name would name nobody; write the name out",
+        ));
     }
     Ok(text.to_owned())
 }

@@ -16,7 +16,12 @@ pub struct UriPattern {
 impl UriPattern {
     /// Parses an `--allow-uri` value. Wildcards anywhere but in the contract's two places are refused.
     pub fn parse(text: &str) -> Result<Self, InvalidRule> {
-        if text.is_empty() || !text.is_ascii() || text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
+        if text.is_empty()
+            || !text.is_ascii()
+            || text
+                .bytes()
+                .any(|byte| byte.is_ascii_control() || byte == b' ')
+        {
             return Err(InvalidRule(
                 "not a URI (RFC 3986 is printable ASCII without blanks); copy it from the certificate",
             ));
@@ -30,7 +35,9 @@ impl UriPattern {
             return Err(InvalidRule("wildcard in the scheme; write the scheme out"));
         }
         if !scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            || !scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
         {
             return Err(InvalidRule(
                 "not a URI, its scheme is malformed; write it as in the certificate, like spiffe://cluster.local/ns/x",
@@ -39,11 +46,15 @@ impl UriPattern {
         if rest.contains('*') {
             check_wildcards(text, rest)?;
         }
-        Ok(Self { text: text.to_owned() })
+        Ok(Self {
+            text: text.to_owned(),
+        })
     }
 
     pub(super) fn exact(text: &str) -> Self {
-        Self { text: text.to_owned() }
+        Self {
+            text: text.to_owned(),
+        }
     }
 
     pub(super) fn is_exact(&self) -> bool {
@@ -56,7 +67,9 @@ impl UriPattern {
 
     /// True if the pattern, which has wildcards, covers this URI.
     pub(super) fn matches(&self, uri: &Plain<'_>) -> bool {
-        let Some(pattern) = Plain::parse(&self.text) else { return false };
+        let Some(pattern) = Plain::parse(&self.text) else {
+            return false;
+        };
         if pattern.origin != uri.origin {
             return false;
         }
@@ -80,19 +93,31 @@ impl fmt::Display for UriPattern {
 }
 
 fn check_wildcards(text: &str, rest: &str) -> Result<(), InvalidRule> {
-    let Some((authority, path)) = rest.strip_prefix("//").and_then(|rest| rest.split_once('/')) else {
-        return Err(InvalidRule("wildcard outside a path; a wildcard needs scheme://authority/ written out before it"));
+    let Some((authority, path)) = rest
+        .strip_prefix("//")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return Err(InvalidRule(
+            "wildcard outside a path; a wildcard needs scheme://authority/ written out before it",
+        ));
     };
     if authority.contains('*') {
-        return Err(InvalidRule("wildcard in the authority; write the trust domain out"));
+        return Err(InvalidRule(
+            "wildcard in the authority; write the trust domain out",
+        ));
     }
     let (before_last, last) = path.rsplit_once('/').unwrap_or(("", path));
-    let wildcard_inside = |segment: &str| segment.contains('*') && segment != "*" && segment != "**";
+    let wildcard_inside =
+        |segment: &str| segment.contains('*') && segment != "*" && segment != "**";
     if path.split('/').any(wildcard_inside) {
-        return Err(InvalidRule("wildcard inside a segment; `*` stands for one whole path segment"));
+        return Err(InvalidRule(
+            "wildcard inside a segment; `*` stands for one whole path segment",
+        ));
     }
     if before_last.split('/').any(|segment| segment == "**") {
-        return Err(InvalidRule("`**` before the end; it may only be the last segment"));
+        return Err(InvalidRule(
+            "`**` before the end; it may only be the last segment",
+        ));
     }
     debug_assert!(!wildcard_inside(last), "every segment was looked at");
     if Plain::parse(text).is_none() {
@@ -105,7 +130,8 @@ fn check_wildcards(text: &str, rest: &str) -> Result<(), InvalidRule> {
 
 /// True for a SPIFFE ID, whose certificate must have no other URI (X509-SVID section 2).
 pub(super) fn is_spiffe(uri: &str) -> bool {
-    uri.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:"))
+    uri.get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe:"))
 }
 
 /// A URI with only one reading: `scheme://host/segment/segment…`.
@@ -116,7 +142,11 @@ pub(super) struct Plain<'a> {
 
 impl<'a> Plain<'a> {
     pub(super) fn parse(uri: &'a str) -> Option<Self> {
-        if !uri.is_ascii() || uri.bytes().any(|byte| b"%?#\\".contains(&byte) || !byte.is_ascii_graphic()) {
+        if !uri.is_ascii()
+            || uri
+                .bytes()
+                .any(|byte| b"%?#\\".contains(&byte) || !byte.is_ascii_graphic())
+        {
             return None;
         }
         let after_scheme = uri.find("://")? + 3;
@@ -125,7 +155,9 @@ impl<'a> Plain<'a> {
         let authority = origin.get(after_scheme..)?;
         let path = path.strip_prefix('/')?;
         let ambiguous = |segment: &str| matches!(segment, "" | "." | "..");
-        let plain = !authority.is_empty() && !authority.contains(['@', ':']) && !path.split('/').any(ambiguous);
+        let plain = !authority.is_empty()
+            && !authority.contains(['@', ':'])
+            && !path.split('/').any(ambiguous);
         plain.then_some(Self { origin, path })
     }
 }
@@ -147,7 +179,10 @@ mod tests {
     #[test]
     fn a_star_is_one_whole_segment() {
         let pattern = "spiffe://cluster.local/ns/monitoring/sa/*";
-        assert!(matches(pattern, "spiffe://cluster.local/ns/monitoring/sa/prometheus"));
+        assert!(matches(
+            pattern,
+            "spiffe://cluster.local/ns/monitoring/sa/prometheus"
+        ));
         for other in [
             "spiffe://cluster.local/ns/monitoring/sa/",
             "spiffe://cluster.local/ns/monitoring/sa",
