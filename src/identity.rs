@@ -194,7 +194,8 @@ impl Client {
         let sans = kind("dns", &self.dns_names)
             .chain(kind("uri", &self.uris))
             .chain(self.other_names.iter().cloned());
-        let mut names: Vec<String> = sans.take(NAMES + 1).map(|name| printable(&name)).collect();
+        // `other_names` are printable already, and escaping twice would change them.
+        let mut names: Vec<String> = sans.take(NAMES + 1).collect();
         if names.is_empty() {
             names = kind("cn", &self.common_names)
                 .take(NAMES + 1)
@@ -214,7 +215,25 @@ impl Client {
 }
 
 fn kind<'a>(kind: &'a str, names: &'a [String]) -> impl Iterator<Item = String> + 'a {
-    names.iter().map(move |name| format!("{kind}:{name}"))
+    names
+        .iter()
+        .map(move |name| printable(&format!("{kind}:{name}")))
+}
+
+/// A subject alternative name for people to read, as `dns:…`, `uri:…`, `email:…` or `ip:…`, bounded and escaped.
+pub fn general_name(name: &GeneralName<'_>) -> String {
+    printable(&match name {
+        GeneralName::DNSName(name) => format!("dns:{name}"),
+        GeneralName::URI(name) => format!("uri:{name}"),
+        GeneralName::RFC822Name(name) => format!("email:{name}"),
+        GeneralName::IPAddress(octets) => format!("ip:{}", Address(octets)),
+        GeneralName::OtherName(..)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => "other:(not shown)".to_owned(),
+    })
 }
 
 /// Bounds text that a stranger chose and escapes what could forge or hide part of a line: control characters and
@@ -265,19 +284,19 @@ impl Names {
             match name {
                 GeneralName::DNSName(name) => names.dns.push((*name).to_owned()),
                 GeneralName::URI(name) => names.uris.push((*name).to_owned()),
-                GeneralName::RFC822Name(name) => names.other.push(format!("email:{name}")),
-                GeneralName::IPAddress(bytes) => names.other.push(format!("ip:{}", Address(bytes))),
                 // webpki would skip a name that it cannot read; a certificate that hides one is refused instead.
                 GeneralName::Invalid(..) => {
                     return Err(UnreadableCertificate::Malformed(
                         "a subject alternative name is malformed".to_owned(),
                     ));
                 }
-                GeneralName::OtherName(..)
+                GeneralName::RFC822Name(_)
+                | GeneralName::IPAddress(_)
+                | GeneralName::OtherName(..)
                 | GeneralName::X400Address(_)
                 | GeneralName::DirectoryName(_)
                 | GeneralName::EDIPartyName(_)
-                | GeneralName::RegisteredID(_) => names.other.push("other:(not shown)".to_owned()),
+                | GeneralName::RegisteredID(_) => names.other.push(general_name(name)),
             }
         }
         Ok(names)

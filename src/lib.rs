@@ -1,4 +1,8 @@
 //! skeleton
 pub mod config;
+pub mod event;
 pub mod identity;
+pub mod lifecycle;
 pub mod policy;
+pub mod telemetry;
+pub mod trust;

@@ -6,7 +6,7 @@
 
 mod uri;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use base64::Engine as _;
@@ -74,7 +74,7 @@ impl Allow {
 pub struct Rules {
     dns: HashSet<String>,
     uri_exact: HashSet<String>,
-    uri_patterns: Vec<UriPattern>,
+    uri_patterns: BTreeSet<UriPattern>,
     cn: HashSet<String>,
     ou: HashSet<String>,
     spki: HashSet<SpkiPin>,
@@ -82,16 +82,15 @@ pub struct Rules {
 
 impl Rules {
     fn insert(&mut self, rule: Rule) {
-        match rule {
-            Rule::Dns(name) => drop(self.dns.insert(name)),
-            Rule::Uri(pattern) if pattern.is_exact() => {
-                drop(self.uri_exact.insert(pattern.into_text()))
-            }
-            Rule::Uri(pattern) => self.uri_patterns.push(pattern),
-            Rule::Cn(name) => drop(self.cn.insert(name)),
-            Rule::Ou(name) => drop(self.ou.insert(name)),
-            Rule::Spki(pin) => drop(self.spki.insert(pin)),
-        }
+        // A rule written twice is one rule.
+        let _new = match rule {
+            Rule::Dns(name) => self.dns.insert(name),
+            Rule::Uri(pattern) if pattern.is_exact() => self.uri_exact.insert(pattern.into_text()),
+            Rule::Uri(pattern) => self.uri_patterns.insert(pattern),
+            Rule::Cn(name) => self.cn.insert(name),
+            Rule::Ou(name) => self.ou.insert(name),
+            Rule::Spki(pin) => self.spki.insert(pin),
+        };
     }
 
     /// How many distinct rules there are.

@@ -8,7 +8,7 @@ use std::fmt;
 use super::InvalidRule;
 
 /// A URI, exact, or with `*` in place of whole path segments, or ending in `/**` (one or more segments).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UriPattern {
     text: String,
 }

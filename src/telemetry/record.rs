@@ -1,0 +1,199 @@
+//! One open connection's account: begun at accept, closed exactly once.
+//!
+//! A [`Record`] is consumed by [`Record::close`]; if its task is cancelled or panics instead, `Drop` closes it. Either
+//! way the counters move and the line is written once, together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use crate::event::{Ended, Outcome};
+use crate::identity::Client;
+use crate::policy::Admission;
+use crate::telemetry::RouteMetrics;
+use crate::telemetry::log::Line;
+
+/// The account of one accepted connection.
+#[derive(Debug)]
+pub struct Record {
+    route: Arc<RouteMetrics>,
+    started: Instant,
+    source: SocketAddr,
+    generation: u64,
+    client: Option<Arc<Client>>,
+    session: Option<Arc<Session>>,
+    closed: bool,
+}
+
+/// An admitted connection, as records and `/sessions` show it.
+#[derive(Debug)]
+pub struct Session {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// Where the client connects from.
+    pub source: SocketAddr,
+    /// When it was accepted.
+    pub since: SystemTime,
+    /// Who it is.
+    pub client: Arc<Client>,
+    /// What let it in.
+    pub admission: Admission,
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub tls_version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher: &'static str,
+    /// The key exchange group by its IANA name.
+    pub group: &'static str,
+    /// What it has moved so far.
+    pub traffic: Traffic,
+}
+
+/// Plaintext bytes handed to either side, counted as they go so that a cancelled session has counted all.
+#[derive(Debug)]
+pub struct Traffic {
+    metrics: Arc<RouteMetrics>,
+    to_target: AtomicU64,
+    from_target: AtomicU64,
+}
+
+impl Traffic {
+    /// Nothing has been moved yet.
+    pub fn new(metrics: Arc<RouteMetrics>) -> Self {
+        Self {
+            metrics,
+            to_target: AtomicU64::new(0),
+            from_target: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts bytes of the client that the target's socket took.
+    pub fn add_to_target(&self, bytes: usize) {
+        self.to_target.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.metrics.to_target.inc_by(bytes as u64);
+    }
+
+    /// Counts bytes of the target that were taken for the client.
+    pub fn add_from_target(&self, bytes: usize) {
+        self.from_target.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.metrics.from_target.inc_by(bytes as u64);
+    }
+
+    /// Bytes to the target, bytes from the target.
+    pub fn totals(&self) -> (u64, u64) {
+        (
+            self.to_target.load(Ordering::Relaxed),
+            self.from_target.load(Ordering::Relaxed),
+        )
+    }
+}
+
+impl Record {
+    /// Begins the account of a connection that was just accepted.
+    pub fn begin(route: Arc<RouteMetrics>, source: SocketAddr) -> Self {
+        route.accepted.inc();
+        route.open.inc();
+        Self {
+            route,
+            started: Instant::now(),
+            source,
+            generation: 0,
+            client: None,
+            session: None,
+            closed: false,
+        }
+    }
+
+    /// When the connection was accepted.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The metrics of the connection's route.
+    pub fn metrics(&self) -> &Arc<RouteMetrics> {
+        &self.route
+    }
+
+    /// Notes the generation that judges the connection.
+    pub fn judged_by(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
+    /// Notes whose certificate was verified, admitted or not.
+    pub fn verified(&mut self, client: Arc<Client>) {
+        self.client = Some(client);
+    }
+
+    /// Notes that the client was admitted.
+    pub fn admitted(&mut self, session: Arc<Session>) {
+        self.session = Some(session);
+    }
+
+    /// Writes the record and moves the counters.
+    pub fn close(mut self, ended: &Ended) {
+        self.finish(ended);
+    }
+
+    fn finish(&mut self, ended: &Ended) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let duration = self.started.elapsed();
+        self.route.open.dec();
+        self.route.duration.observe(duration.as_secs_f64());
+        if let Some(counter) = self.route.closed.get(ended.outcome as usize) {
+            counter.inc();
+        }
+        if enabled(ended.outcome) {
+            self.line(ended, duration.as_millis()).emit();
+        }
+    }
+
+    fn line(&self, ended: &Ended, duration_ms: u128) -> Line {
+        let mut line = Line::new(self.route.format, ended.outcome.level(), "connection");
+        line.str("route", &self.route.name);
+        line.str("source", &self.source.to_string());
+        line.str("outcome", ended.outcome.as_str());
+        line.str("reason", &ended.reason);
+        if let Some(client) = &self.client {
+            line.list("names", &client.display_names());
+            line.str("serial", client.serial());
+        }
+        let (mut to_target, mut from_target) = (0, 0);
+        if let Some(session) = &self.session {
+            line.str("rule", &session.admission.to_string());
+            line.str("tls_version", session.tls_version);
+            line.str("cipher", session.cipher);
+            line.str("group", session.group);
+            // A resumed session is never admitted: the handshake refuses it.
+            line.number("resumed", false);
+            (to_target, from_target) = session.traffic.totals();
+        }
+        line.number("bytes_to_target", to_target);
+        line.number("bytes_from_target", from_target);
+        line.number("duration_ms", duration_ms);
+        line.number("generation", self.generation);
+        line
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.finish(&Ended::new(
+                Outcome::IoError,
+                "a bug ended the session; please report it",
+            ));
+        } else {
+            self.finish(&Ended::new(Outcome::Drained, "the gate stopped"));
+        }
+    }
+}
+
+/// Whether records of this outcome are written at the configured log level.
+fn enabled(outcome: Outcome) -> bool {
+    match outcome.level() {
+        tracing::Level::WARN => tracing::enabled!(tracing::Level::WARN),
+        _ => tracing::enabled!(tracing::Level::INFO),
+    }
+}

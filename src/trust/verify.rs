@@ -1,0 +1,350 @@
+//! One client's certificate chain in, a verdict out: webpki's about the chain, then the judge's about the client.
+//!
+//! [`Trust::verify`] is pure but for the signature checks. [`Witness`] asks it inside the TLS handshake, so that a
+//! refused client hears the alert that fits, and keeps the finding: only what a verifier really found can later become
+//! an admitted client.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
+};
+use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+
+use super::{provider, rfc3339};
+use crate::identity::{Client, ClientAuthUsage, UnreadableCertificate, Validity};
+use crate::policy::{self, Admission, Allow, NotAdmitted};
+
+/// The CAs that vouch for clients, and what a chain to them must meet.
+#[derive(Debug)]
+pub struct Trust {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// When each CA is good, by subject and key: webpki's anchors do not say.
+    anchor_validity: HashMap<(Vec<u8>, Vec<u8>), Validity>,
+    allow_missing_eku: bool,
+}
+
+/// A chain that holds, whose end entity is this client.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// Who the certificate speaks of.
+    pub client: Arc<Client>,
+    /// When the whole chain is good: the certificate, its intermediates and the CA.
+    pub validity: Validity,
+}
+
+/// Why a client may not pass.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// The chain does not lead to one of the CAs, or a certificate in it is not good now.
+    #[error("{}", chain_reason(.0))]
+    Chain(webpki::Error),
+    /// `clientAuth` is not among the extended key usages.
+    #[error("{}", match .0 {
+        ClientAuthUsage::Absent => "the certificate has no extended key usage and --allow-missing-eku is off",
+        ClientAuthUsage::Listed | ClientAuthUsage::NotListed => "the certificate's extended key usage does not list clientAuth",
+    })]
+    KeyUsage(ClientAuthUsage),
+    /// The certificate's facts could not be established.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableCertificate),
+    /// The chain holds, and no rule names the client.
+    #[error("{error}: it is {}", .client.display_names().join(", "))]
+    NotAdmitted {
+        /// Who it is.
+        client: Arc<Client>,
+        /// The judge's verdict.
+        error: NotAdmitted,
+    },
+}
+
+impl Refusal {
+    /// The client, where its chain was verified.
+    pub fn client(&self) -> Option<&Arc<Client>> {
+        match self {
+            Self::NotAdmitted { client, .. } => Some(client),
+            Self::Chain(_) | Self::KeyUsage(_) | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+impl Trust {
+    /// Puts CAs together; each with the time it is good.
+    pub(super) fn new(
+        cas: impl IntoIterator<Item = (TrustAnchor<'static>, Validity)>,
+        allow_missing_eku: bool,
+    ) -> Self {
+        let mut trust = Self {
+            anchors: Vec::new(),
+            anchor_validity: HashMap::new(),
+            allow_missing_eku,
+        };
+        for (anchor, validity) in cas {
+            // A renewed CA keeps name and key; while both are in the bundle, either one vouches.
+            trust
+                .anchor_validity
+                .entry(key_of(&anchor))
+                .and_modify(|known| {
+                    known.not_before = known.not_before.min(validity.not_before);
+                    known.not_after = known.not_after.max(validity.not_after);
+                })
+                .or_insert(validity);
+            trust.anchors.push(anchor);
+        }
+        trust
+    }
+
+    /// Verifies a chain as of `now`: signatures, validity of every certificate in it, key usages, and that two parsers
+    /// agree about the client.
+    ///
+    /// # Errors
+    /// Why the chain does not hold. Whether the client may pass is not asked here.
+    pub fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Verified, Refusal> {
+        let certificate = EndEntityCert::try_from(end_entity).map_err(Refusal::Chain)?;
+        let in_date = |anchor: &&TrustAnchor<'static>| {
+            self.anchor_validity
+                .get(&key_of(anchor))
+                .is_some_and(|validity| validity.covers(now))
+        };
+        let anchors: Vec<TrustAnchor<'static>> =
+            self.anchors.iter().filter(in_date).cloned().collect();
+        let algorithms = provider().signature_verification_algorithms.all;
+        let path = certificate
+            .verify_for_usage(
+                algorithms,
+                &anchors,
+                intermediates,
+                now,
+                KeyUsage::client_auth(),
+                None,
+                None,
+            )
+            .map_err(Refusal::Chain)?;
+
+        let client = Client::from_der(end_entity)?;
+        match client.client_auth() {
+            ClientAuthUsage::Listed => {}
+            ClientAuthUsage::Absent if self.allow_missing_eku => {}
+            usage @ (ClientAuthUsage::Absent | ClientAuthUsage::NotListed) => {
+                return Err(Refusal::KeyUsage(usage));
+            }
+        }
+        let mut validity = client.validity();
+        for intermediate in path.intermediate_certificates() {
+            validity = validity.intersect(validity_of(&intermediate.der())?);
+        }
+        if let Some(anchor) = self.anchor_validity.get(&key_of(path.anchor())) {
+            validity = validity.intersect(*anchor);
+        }
+        Ok(Verified {
+            client: Arc::new(client),
+            validity,
+        })
+    }
+
+    /// Verifies a chain and asks the judge: the whole question of admission.
+    pub fn admit(
+        &self,
+        allow: &Allow,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(Verified, Admission), Refusal> {
+        let verified = self.verify(end_entity, intermediates, now)?;
+        match policy::judge(allow, &verified.client) {
+            Ok(admission) => Ok((verified, admission)),
+            Err(error) => Err(Refusal::NotAdmitted {
+                client: verified.client,
+                error,
+            }),
+        }
+    }
+}
+
+fn key_of(anchor: &TrustAnchor<'_>) -> (Vec<u8>, Vec<u8>) {
+    (
+        anchor.subject.to_vec(),
+        anchor.subject_public_key_info.to_vec(),
+    )
+}
+
+fn validity_of(der: &CertificateDer<'_>) -> Result<Validity, UnreadableCertificate> {
+    match X509Certificate::from_der(der) {
+        Ok((_, certificate)) => Ok(Validity::of(&certificate)),
+        Err(error) => Err(UnreadableCertificate::Malformed(format!(
+            "intermediate: {error}"
+        ))),
+    }
+}
+
+/// What the verifier of one handshake found.
+#[derive(Debug, Clone)]
+pub enum Finding {
+    /// The chain holds and a rule names the client.
+    Admissible(Verified),
+    /// Why not.
+    Refused(Refusal),
+}
+
+/// The client-certificate verifier of one connection; keeps what it found.
+#[derive(Debug)]
+pub struct Witness {
+    trust: Arc<Trust>,
+    allow: Arc<Allow>,
+    finding: Mutex<Option<Finding>>,
+}
+
+impl Witness {
+    pub(super) fn new(trust: Arc<Trust>, allow: Arc<Allow>) -> Self {
+        Self {
+            trust,
+            allow,
+            finding: Mutex::new(None),
+        }
+    }
+
+    /// What was found, once; `None` if no certificate was ever judged.
+    pub fn finding(&self) -> Option<Finding> {
+        self.finding
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    fn note(&self, finding: Finding) {
+        *self.finding.lock().unwrap_or_else(PoisonError::into_inner) = Some(finding);
+    }
+}
+
+impl ClientCertVerifier for Witness {
+    /// Names no CA: a stranger who asks learns nothing of whom the gate trusts (RFC 8446 section 4.2.4 allows it).
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match self
+            .trust
+            .admit(&self.allow, end_entity, intermediates, now)
+        {
+            Ok((verified, _)) => {
+                self.note(Finding::Admissible(verified));
+                Ok(ClientCertVerified::assertion())
+            }
+            Err(refusal) => {
+                let error = certificate_error(&refusal);
+                self.note(Finding::Refused(refusal));
+                Err(error.into())
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &provider().signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &provider().signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "webpki's error is open-ended; the rest keeps webpki's own name"
+)]
+fn chain_reason(error: &webpki::Error) -> String {
+    use webpki::Error;
+    match error {
+        Error::CertExpired { not_after, .. } => {
+            format!("the certificate, or one that vouches for it, expired at {}", rfc3339(*not_after))
+        }
+        Error::CertNotValidYet { not_before, .. } => {
+            format!("the certificate, or one that vouches for it, is not valid before {}", rfc3339(*not_before))
+        }
+        Error::UnknownIssuer => "no CA of the client-CA bundle vouches for the certificate".to_owned(),
+        Error::CertRevoked => "the certificate is revoked".to_owned(),
+        Error::RequiredEkuNotFoundContext(_) => {
+            "the extended key usage of the certificate, or of one that vouches for it, does not list clientAuth".to_owned()
+        }
+        Error::InvalidSignatureForPublicKey => "a signature in the chain is wrong".to_owned(),
+        Error::BadDer | Error::BadDerTime | Error::TrailingData(_) => "the certificate cannot be parsed".to_owned(),
+        Error::UnsupportedCertVersion => "the certificate is not X.509 version 3".to_owned(),
+        Error::NameConstraintViolation => "a name lies outside the name constraints of its CA".to_owned(),
+        other => format!("the chain does not hold: {other}"),
+    }
+}
+
+/// The TLS error, and with it the alert, that tells the client why (contract, promise 10). rustls turns the variants
+/// into alerts in `error.rs`.
+fn certificate_error(refusal: &Refusal) -> CertificateError {
+    match refusal {
+        Refusal::NotAdmitted { .. } => CertificateError::ApplicationVerificationFailure,
+        Refusal::KeyUsage(_) => CertificateError::InvalidPurpose,
+        Refusal::Unreadable(_) => CertificateError::BadEncoding,
+        Refusal::Chain(error) => chain_error(error),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "webpki's error is open-ended; the rest is one alert"
+)]
+fn chain_error(error: &webpki::Error) -> CertificateError {
+    use webpki::Error;
+    match error {
+        Error::CertExpired { .. } | Error::InvalidCertValidity => CertificateError::Expired,
+        Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
+        Error::UnknownIssuer => CertificateError::UnknownIssuer,
+        Error::CertRevoked => CertificateError::Revoked,
+        Error::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        Error::CrlExpired { .. } => CertificateError::ExpiredRevocationList,
+        Error::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
+        Error::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        Error::BadDer | Error::BadDerTime | Error::TrailingData(_) => CertificateError::BadEncoding,
+        Error::UnsupportedCriticalExtension => CertificateError::UnhandledCriticalExtension,
+        other => CertificateError::Other(OtherError(Arc::new(other.clone()))),
+    }
+}
