@@ -1,8 +1,13 @@
 //! skeleton
+pub mod admin;
 pub mod config;
 pub mod event;
+pub mod gate;
+pub mod harden;
 pub mod identity;
 pub mod lifecycle;
+pub mod listen;
 pub mod policy;
+pub mod serve;
 pub mod telemetry;
 pub mod trust;

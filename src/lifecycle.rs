@@ -1,6 +1,6 @@
 //! Where the gate stands in its life, as one value that only moves forward.
 //!
-//! Starting, then serving, then draining, then forced: `/readyz`, the accept loops and every session watch the same
+//! Starting, serving, draining, forced, stopped: `/readyz`, the accept loops and every session watch the same
 //! value, so a gate that drains can never look ready again.
 
 use tokio::sync::watch;
@@ -16,6 +16,8 @@ pub enum Phase {
     Draining,
     /// Sessions end now.
     Forced,
+    /// Nothing is left to do.
+    Stopped,
 }
 
 /// The side that moves the gate on.

@@ -67,6 +67,14 @@ impl Allow {
         rules.into_iter().for_each(|rule| indexed.insert(rule));
         (indexed.len() > 0).then_some(Self::Rules(indexed))
     }
+
+    /// Every rule as records name it, sorted.
+    pub fn to_strings(&self) -> Vec<String> {
+        match self {
+            Self::AnyClient => vec![Admission::AnyClient.to_string()],
+            Self::Rules(rules) => rules.to_strings(),
+        }
+    }
 }
 
 /// Allow rules, arranged so that a verdict costs the same for one rule and for ten thousand.
@@ -106,6 +114,27 @@ impl Rules {
     /// True if no rule is left; an [`Allow`] never holds such a set.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn to_strings(&self) -> Vec<String> {
+        let dns = self.dns.iter().cloned().map(Rule::Dns);
+        let exact = self
+            .uri_exact
+            .iter()
+            .map(|text| Rule::Uri(UriPattern::exact(text)));
+        let patterns = self.uri_patterns.iter().cloned().map(Rule::Uri);
+        let cn = self.cn.iter().cloned().map(Rule::Cn);
+        let ou = self.ou.iter().cloned().map(Rule::Ou);
+        let spki = self.spki.iter().copied().map(Rule::Spki);
+        let all = dns
+            .chain(exact)
+            .chain(patterns)
+            .chain(cn)
+            .chain(ou)
+            .chain(spki);
+        let mut names: Vec<String> = all.map(|rule| rule.to_string()).collect();
+        names.sort_unstable();
+        names
     }
 
     fn first_match(&self, client: &Client) -> Option<Rule> {

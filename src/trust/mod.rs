@@ -8,8 +8,12 @@ pub mod load;
 pub mod validate;
 mod verify;
 
+#[cfg(test)]
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+#[cfg(test)]
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::UnixTime;
@@ -123,6 +127,28 @@ impl RouteTrust {
         // RFC 7627: without it a TLS 1.2 session can be spliced to another (triple handshake).
         config.require_ems = true;
         Ok((Arc::new(config), witness))
+    }
+}
+
+#[cfg(test)]
+impl RouteTrust {
+    /// The trust of a route whose files are not worth writing.
+    pub(crate) fn for_tests(
+        ca: &CertificateDer<'static>,
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+        allow: Allow,
+    ) -> Self {
+        let (_, parsed) = X509Certificate::from_der(ca).unwrap();
+        let anchor = webpki::anchor_from_trusted_cert(ca).unwrap().to_owned();
+        Self {
+            trust: Arc::new(Trust::new([(anchor, Validity::of(&parsed))], false)),
+            allow: Arc::new(allow),
+            server: Arc::new(OneCertificate(Arc::new(
+                CertifiedKey::from_der(vec![certificate], key, provider()).unwrap(),
+            ))),
+            min_version: TlsVersion::V1_3,
+        }
     }
 }
 

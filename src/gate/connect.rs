@@ -1,0 +1,158 @@
+//! The only place that dials, and it takes an [`Admitted`] to do so.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::admit::Admitted;
+use crate::config::{Target, TargetAddress};
+
+/// How long a reset waits for bytes that the target has not taken in.
+const DELIVERY: Duration = Duration::from_secs(1);
+const DELIVERY_CHECK: Duration = Duration::from_millis(5);
+
+/// A connection to the target. Dropped without [`finish`](Self::finish) it is reset, so that a target never takes a
+/// cut, a cancellation or a bug for a clean end. (A Unix socket knows no reset; there the end is a close.)
+#[derive(Debug)]
+pub(super) enum TargetStream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Why the target could not be reached. The target's fault, or the operator's.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("the target {target} cannot be reached: {source}")]
+    Io { target: Target, source: io::Error },
+    #[error("the target {target} did not accept within {limit:?}")]
+    Timeout { target: Target, limit: Duration },
+    #[error(
+        "nothing listens on the target {target}: the kernel connected the gate's socket to itself"
+    )]
+    SelfConnect { target: Target },
+}
+
+/// Connects to the target on behalf of an admitted client.
+pub(super) async fn dial(
+    _proof: &Admitted,
+    target: &Target,
+    limit: Duration,
+) -> Result<TargetStream, Error> {
+    let connecting = async {
+        match target.address() {
+            TargetAddress::Tcp(address) => connect_tcp(*address).await,
+            TargetAddress::Unix(path) => UnixStream::connect(path)
+                .await
+                .map(|stream| Some(TargetStream::Unix(stream))),
+        }
+    };
+    match timeout(limit, connecting).await {
+        Ok(Ok(Some(stream))) => Ok(stream),
+        Ok(Ok(None)) => Err(Error::SelfConnect {
+            target: target.clone(),
+        }),
+        Ok(Err(source)) => Err(Error::Io {
+            target: target.clone(),
+            source,
+        }),
+        Err(_) => Err(Error::Timeout {
+            target: target.clone(),
+            limit,
+        }),
+    }
+}
+
+/// `None` if the socket is connected to itself: with nobody listening, the kernel can pick the target's own port as the
+/// source port and complete a simultaneous open (RFC 9293 section 3.5) with itself.
+async fn connect_tcp(address: SocketAddr) -> io::Result<Option<TargetStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_zero_linger()?;
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Ok(None);
+    }
+    stream.set_nodelay(true)?;
+    Ok(Some(TargetStream::Tcp(stream)))
+}
+
+impl TargetStream {
+    /// Closes it as finished: both ends have been passed on.
+    pub(super) fn finish(self) {
+        if let Self::Tcp(stream) = self {
+            // Setting an option of a socket that is there cannot fail; if it did, the target would see a reset.
+            let _set = socket2::SockRef::from(&stream).set_linger(None);
+        }
+    }
+
+    /// Resets it, once the target has taken in what was written before: a reset discards what is still to be sent.
+    pub(super) async fn reset(self) {
+        let Self::Tcp(stream) = self else { return };
+        // With this mark the kernel calls a socket writable only when nothing is left unsent.
+        if socket2::SockRef::from(&stream)
+            .set_tcp_notsent_lowat(1)
+            .is_err()
+        {
+            return;
+        }
+        let deadline = Instant::now() + DELIVERY;
+        let mut fds = [PollFd::new(&stream, PollFlags::OUT)];
+        while let Ok(0) = poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        ) {
+            if Instant::now() >= deadline {
+                break;
+            }
+            sleep(DELIVERY_CHECK).await;
+        }
+    }
+}
+
+impl AsyncRead for TargetStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for TargetStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

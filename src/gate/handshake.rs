@@ -1,0 +1,325 @@
+//! TLS under way: a socket in, an [`Authenticated`] client or the reason out.
+//!
+//! Drives rustls' unbuffered server: the alert that explains a refusal is in our hands and is written whole, and an
+//! established connection keeps no buffer of the library's. The caller bounds the time. Never dials, never judges: the
+//! verifier inside the TLS configuration did, and left what it found with its witness.
+
+use std::io;
+use std::time::Duration;
+
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::event::{Ended, Outcome};
+use crate::trust::{Finding, Refusal, RouteTrust, Verified};
+
+/// How much of an unfinished handshake is kept: rustls takes messages of up to 64 KiB.
+const MOST_INCOMING: usize = 72 * 1024;
+const READ: usize = 4096;
+/// After a refusal: how much, and how long, the client may go on sending before its socket is closed.
+const LINGER_BYTES: usize = 64 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A client that finished a full handshake with a certificate which the verifier found admissible.
+pub(super) struct Authenticated {
+    pub(super) tls: UnbufferedServerConnection,
+    /// What the verifier found.
+    pub(super) verified: Verified,
+    pub(super) facts: TlsFacts,
+    /// Bytes that came in with the last handshake message: ciphertext, and what was already decrypted.
+    pub(super) early: Early,
+}
+
+/// What a client sent right behind its last handshake message.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    pub(super) ciphertext: Vec<u8>,
+    pub(super) plaintext: Vec<u8>,
+    /// close_notify was among it.
+    pub(super) closed: bool,
+}
+
+/// What was negotiated, by the names the IANA registries give.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TlsFacts {
+    pub(super) version: &'static str,
+    pub(super) cipher: &'static str,
+    pub(super) group: &'static str,
+}
+
+/// Why there is no authenticated client. The peer's fault, all of them, but for [`Error::Setup`].
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The client went away.
+    #[error("the client closed the connection before the handshake was over")]
+    Closed,
+    /// The socket failed.
+    #[error("the connection broke during the handshake: {0}")]
+    Io(#[source] io::Error),
+    /// The client's certificate was refused; it was told by an alert.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// TLS itself failed; the client was told by an alert.
+    #[error("{}", tls_reason(.0))]
+    Tls(rustls::Error),
+    /// No verifier vouches for this connection: it must not go on.
+    #[error("the handshake ended without a judgement of the client's certificate")]
+    Unjudged,
+    /// rustls cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
+}
+
+impl Error {
+    pub(super) fn ended(&self) -> Ended {
+        let outcome = match self {
+            Self::Refused(Refusal::NotAdmitted { .. }) => Outcome::NotAdmitted,
+            Self::Refused(Refusal::Chain(_) | Refusal::KeyUsage(_) | Refusal::Unreadable(_))
+            | Self::Closed
+            | Self::Io(_)
+            | Self::Tls(_)
+            | Self::Unjudged
+            | Self::Setup(_) => Outcome::HandshakeFailed,
+        };
+        Ended::new(outcome, self.to_string())
+    }
+}
+
+/// Shakes hands. The alert for a client that is refused has reached the socket, and was given the time to reach the
+/// client, when this returns. Cancelling it drops the connection without a verdict.
+pub(super) async fn run<S>(socket: &mut S, route: &RouteTrust) -> Result<Authenticated, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (config, witness) = route.server_config().map_err(Error::Setup)?;
+    let mut tls = UnbufferedServerConnection::new(config).map_err(Error::Setup)?;
+    match negotiate(socket, &mut tls).await {
+        Ok(early) => {
+            // A resumed session never meets the verifier; nothing here issues tickets, and this makes sure.
+            let full = matches!(
+                tls.handshake_kind(),
+                Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
+            );
+            match witness.finding() {
+                Some(Finding::Admissible(verified)) if full => {
+                    let facts = TlsFacts::of(&tls);
+                    Ok(Authenticated {
+                        tls,
+                        verified,
+                        facts,
+                        early,
+                    })
+                }
+                Some(Finding::Refused(refusal)) => Err(Error::Refused(refusal)),
+                Some(Finding::Admissible(_)) | None => Err(Error::Unjudged),
+            }
+        }
+        Err(error) => {
+            if matches!(error, Error::Tls(_)) {
+                linger(socket).await;
+            }
+            match (error, witness.finding()) {
+                (Error::Tls(_), Some(Finding::Refused(refusal))) => Err(Error::Refused(refusal)),
+                (error, _) => Err(error),
+            }
+        }
+    }
+}
+
+async fn negotiate<S>(socket: &mut S, tls: &mut UnbufferedServerConnection) -> Result<Early, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut incoming = Vec::new();
+    let mut outgoing = Vec::new();
+    let mut early = Early::default();
+    loop {
+        let step = step(tls, &mut incoming, &mut outgoing, &mut early);
+        if !outgoing.is_empty() && !matches!(step, Ok(Step::Encoded)) {
+            let sent = socket.write_all(&outgoing).await;
+            outgoing.clear();
+            // An alert that cannot be sent changes nothing about why the handshake failed.
+            if step.is_ok() {
+                sent.map_err(Error::Io)?;
+            }
+        }
+        match step.map_err(Error::Tls)? {
+            Step::Encoded | Step::Sent => {}
+            Step::Done => {
+                early.ciphertext = incoming;
+                return Ok(early);
+            }
+            Step::NeedsMore => receive(socket, &mut incoming).await?,
+        }
+    }
+}
+
+enum Step {
+    /// Something was put into `outgoing`, and more may follow.
+    Encoded,
+    /// `outgoing` is a whole flight.
+    Sent,
+    /// The client has to speak.
+    NeedsMore,
+    /// The handshake is over.
+    Done,
+}
+
+/// Takes rustls one step further; on an error `outgoing` ends in the alert for the client.
+fn step(
+    tls: &mut UnbufferedServerConnection,
+    incoming: &mut Vec<u8>,
+    outgoing: &mut Vec<u8>,
+    early: &mut Early,
+) -> Result<Step, rustls::Error> {
+    let UnbufferedStatus { discard, state } = tls.process_tls_records(incoming);
+    let step = match state {
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            encode(outgoing, |space| data.encode(space));
+            Ok(Step::Encoded)
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Ok(Step::Sent)
+        }
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+            while let Some(record) = traffic.next_record() {
+                early.plaintext.extend_from_slice(record?.payload);
+            }
+            Ok(Step::Encoded)
+        }
+        Ok(ConnectionState::PeerClosed) => {
+            early.closed = true;
+            Ok(Step::Encoded)
+        }
+        Ok(ConnectionState::WriteTraffic(_)) => Ok(Step::Done),
+        Ok(ConnectionState::BlockedHandshake) => Ok(Step::NeedsMore),
+        // Early data is off; a state that rustls may add one day is no admission.
+        Ok(_) => Err(rustls::Error::General(
+            "an unexpected state of the handshake".to_owned(),
+        )),
+        Err(error) => Err(error),
+    };
+    incoming.drain(..discard.min(incoming.len()));
+    if tls.is_handshaking() && matches!(step, Ok(Step::Done)) {
+        return Ok(Step::NeedsMore);
+    }
+    if early.closed && tls.is_handshaking() {
+        return Err(rustls::Error::AlertReceived(
+            rustls::AlertDescription::CloseNotify,
+        ));
+    }
+    if step.is_err() {
+        while let Ok(ConnectionState::EncodeTlsData(mut alert)) =
+            tls.process_tls_records(incoming).state
+        {
+            encode(outgoing, |space| alert.encode(space));
+        }
+    }
+    step
+}
+
+/// Appends what rustls wants to send.
+pub(super) fn encode(
+    outgoing: &mut Vec<u8>,
+    mut data: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) {
+    let start = outgoing.len();
+    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) =
+        data(&mut [])
+    {
+        outgoing.resize(start + required_size, 0);
+        let space = outgoing.get_mut(start..).unwrap_or_default();
+        let written = data(space).unwrap_or(0);
+        outgoing.truncate(start + written);
+    }
+}
+
+async fn receive<S: AsyncRead + Unpin>(
+    socket: &mut S,
+    incoming: &mut Vec<u8>,
+) -> Result<(), Error> {
+    if incoming.len() >= MOST_INCOMING {
+        return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord));
+    }
+    incoming.reserve_exact(READ);
+    match socket.read_buf(incoming).await {
+        Ok(0) => Err(Error::Closed),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::Io(error)),
+    }
+}
+
+/// Ends our side and lets the client read: closing a socket that holds unread bytes sends a reset, and that would
+/// overtake the alert.
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
+    let drained = async {
+        socket.shutdown().await?;
+        let mut sink = [0; 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match socket.read(&mut sink).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // However this ends, the socket is closed next and the verdict stands.
+    let _either_way = tokio::time::timeout(LINGER, drained).await;
+}
+
+impl TlsFacts {
+    fn of(tls: &UnbufferedServerConnection) -> Self {
+        let version = match tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        let cipher = match tls.negotiated_cipher_suite().map(|suite| suite.suite()) {
+            // rustls tells the TLS 1.3 suites apart by a prefix of its own.
+            Some(CipherSuite::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
+            Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
+            Some(CipherSuite::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
+            other => other.and_then(|suite| suite.as_str()).unwrap_or("unknown"),
+        };
+        let group = tls
+            .negotiated_key_exchange_group()
+            .and_then(|group| group.name().as_str());
+        Self {
+            version,
+            cipher,
+            group: group.unwrap_or("unknown"),
+        }
+    }
+}
+
+/// What failed in words that name no library.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls' error is open-ended; the rest keeps its own words"
+)]
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::Error;
+    match error {
+        Error::NoCertificatesPresented => "the client presented no certificate".to_owned(),
+        Error::InvalidMessage(_) => "the client does not speak TLS, or broken TLS".to_owned(),
+        Error::AlertReceived(rustls::AlertDescription::CloseNotify) => {
+            "the client closed the connection before the handshake was over".to_owned()
+        }
+        Error::AlertReceived(alert) => {
+            format!(
+                "the client gave up with alert {alert:?}: it does not accept the gate's certificate or settings"
+            )
+        }
+        Error::PeerIncompatible(why) => {
+            format!("the client and the gate have nothing in common: {why:?}")
+        }
+        Error::PeerMisbehaved(why) => format!("the client broke the protocol: {why:?}"),
+        Error::InvalidCertificate(why) => {
+            format!("the client's proof of its key or its certificate is wrong: {why:?}")
+        }
+        other => other.to_string(),
+    }
+}

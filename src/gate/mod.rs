@@ -1,0 +1,251 @@
+//! One connection's life, top to bottom: accepted, authenticated, admitted, connected, relayed, recorded.
+//!
+//! Each step takes the proof of the one before: there is no dialling without an [`admit::Admitted`], none of those
+//! without a [`handshake::Authenticated`], and none of those without what a verifier found. Cancelling at any point
+//! lets nobody in, resets the target and writes the record. This module never reads a file.
+
+mod accept;
+mod admit;
+mod connect;
+mod handshake;
+mod limits;
+mod proxy;
+mod pump;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout_at};
+
+use self::admit::Admitted;
+use self::connect::TargetStream;
+use self::handshake::Authenticated;
+use self::limits::HandshakeSlot;
+use self::pump::{Ending, Pump};
+use crate::config::{ProxyProtocol, Route, Timeouts};
+use crate::event::{Ended, Outcome};
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::telemetry::{Record, RouteMetrics, Session, Traffic};
+use crate::trust::{Generation, RouteTrust};
+
+pub(crate) use self::accept::accept;
+pub(crate) use self::limits::Limits;
+pub use self::sessions::Sessions;
+
+/// What the connections of one route share.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) route: Route,
+    /// The route's place in a generation.
+    pub(crate) index: usize,
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+    pub(crate) sessions: Sessions,
+    pub(crate) metrics: Arc<RouteMetrics>,
+    pub(crate) lifecycle: Lifecycle,
+}
+
+impl Gate {
+    /// Serves one accepted connection to its end and writes its record.
+    async fn connection(
+        self: Arc<Self>,
+        socket: TcpStream,
+        source: SocketAddr,
+        slot: HandshakeSlot,
+        mut record: Record,
+    ) {
+        let ended = match self.serve(socket, source, slot, &mut record).await {
+            Ok(ended) | Err(ended) => ended,
+        };
+        record.close(&ended);
+    }
+
+    async fn serve(
+        &self,
+        mut socket: TcpStream,
+        source: SocketAddr,
+        slot: HandshakeSlot,
+        record: &mut Record,
+    ) -> Result<Ended, Ended> {
+        record.judged_by(self.generation.number);
+        let Some(trust) = self.generation.route(self.index) else {
+            return Err(Ended::new(
+                Outcome::HandshakeFailed,
+                "the route has no trust to judge by",
+            ));
+        };
+        let authenticated = self.authenticate(&mut socket, trust, slot, record).await?;
+        let Authenticated {
+            tls,
+            verified,
+            facts,
+            early,
+        } = authenticated;
+        record.verified(Arc::clone(&verified.client));
+        let admitted = match admit::admit(verified, trust, &self.limits) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                handshake::linger(&mut socket).await;
+                return Err(error.ended());
+            }
+        };
+
+        let session = Arc::new(Session {
+            route: Arc::clone(&self.route.name),
+            source,
+            since: std::time::SystemTime::now(),
+            client: Arc::clone(&admitted.client),
+            admission: admitted.admission.clone(),
+            tls_version: facts.version,
+            cipher: facts.cipher,
+            group: facts.group,
+            traffic: Traffic::new(Arc::clone(&self.metrics)),
+        });
+        record.admitted(Arc::clone(&session));
+        let _listed = self.sessions.enter(Arc::clone(&session));
+        let target = match self.connect(&admitted, &socket, source, &facts).await {
+            Ok(target) => target,
+            Err(ended) => {
+                handshake::linger(&mut socket).await;
+                return Err(ended);
+            }
+        };
+        let mut pump = Pump::new(socket, target, tls, early, &session.traffic);
+        let ended = self.relay(&admitted, &mut pump).await;
+        let (mut client, target) = pump.into_sockets();
+        match &ended {
+            Ok(_) => target.finish(),
+            Err(_) => {
+                target.reset().await;
+                handshake::linger(&mut client).await;
+            }
+        }
+        ended
+    }
+
+    /// Bounds the handshake in time and number.
+    async fn authenticate(
+        &self,
+        socket: &mut TcpStream,
+        trust: &RouteTrust,
+        mut slot: HandshakeSlot,
+        record: &mut Record,
+    ) -> Result<Authenticated, Ended> {
+        let deadline = record.started() + self.timeouts.handshake;
+        let result = tokio::select! {
+            biased;
+            () = self.lifecycle.reached(Phase::Forced) => return Err(stopped()),
+            over = slot.gives_way() => return Err(Ended::new(Outcome::OverLimit, over.0)),
+            result = timeout_at(deadline.into(), handshake::run(socket, trust)) => result,
+        };
+        match result {
+            Ok(result) => {
+                self.metrics.handshake(record.started().elapsed());
+                result.map_err(|error| {
+                    if let handshake::Error::Refused(refusal) = &error
+                        && let Some(client) = refusal.client()
+                    {
+                        record.verified(Arc::clone(client));
+                    }
+                    error.ended()
+                })
+            }
+            Err(_) => {
+                let reason = format!(
+                    "the handshake was not over after {:?}",
+                    self.timeouts.handshake
+                );
+                Err(Ended::new(Outcome::HandshakeTimeout, reason))
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        admitted: &Admitted,
+        socket: &TcpStream,
+        source: SocketAddr,
+        facts: &handshake::TlsFacts,
+    ) -> Result<TargetStream, Ended> {
+        let began = tokio::time::Instant::now();
+        let unreachable = |error: String| Ended::new(Outcome::TargetUnreachable, error);
+        let mut target = connect::dial(admitted, &self.route.target, self.timeouts.connect)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        self.metrics.target_connected(began.elapsed());
+        if self.route.proxy_protocol == ProxyProtocol::V2 {
+            let send = async {
+                let local = canonical(socket.local_addr()?);
+                target
+                    .write_all(&proxy::header(source, local, facts, &admitted.client)?)
+                    .await
+            };
+            match timeout_at(began + self.timeouts.connect, send).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    return Err(unreachable(format!(
+                        "the target took no PROXY header: {error}"
+                    )));
+                }
+                Err(_) => {
+                    return Err(unreachable(
+                        "the target took no PROXY header in time".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(target)
+    }
+
+    /// Relays until the session is over or has to be; the first cause in this order wins. An error is an end that
+    /// neither side may take for a clean one: no close_notify to the client, a reset to the target.
+    async fn relay(
+        &self,
+        admitted: &Admitted,
+        pump: &mut Pump<'_, TcpStream, TargetStream>,
+    ) -> Result<Ended, Ended> {
+        let ending = tokio::select! {
+            biased;
+            () = self.lifecycle.reached(Phase::Forced) => return Err(stopped()),
+            why = admitted.until_inadmissible() => return Err(Ended::new(Outcome::Evicted, why)),
+            () = session_limit(self.timeouts.session) => {
+                return Err(Ended::new(Outcome::SessionLimit, "the session was as old as --max-session lets it become"));
+            }
+            ending = pump.run(self.timeouts.idle) => ending,
+        };
+        let idle = |what: &str| format!("no byte moved for {:?}{what}", self.timeouts.idle);
+        match ending {
+            Ending::Clean(why) => Ok(Ended::new(Outcome::Relayed, why)),
+            Ending::Idle => Ok(Ended::new(Outcome::IdleTimeout, idle(""))),
+            Ending::Stalled => Err(Ended::new(
+                Outcome::IdleTimeout,
+                idle(", and bytes that one side never took are lost"),
+            )),
+            Ending::Cut(why) => Err(Ended::new(Outcome::IoError, why)),
+        }
+    }
+}
+
+fn stopped() -> Ended {
+    Ended::new(Outcome::Drained, "the gate stopped")
+}
+
+/// `None` never ends.
+async fn session_limit(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An IPv4 peer of a dual-stack listener as the IPv4 address that rules and people know.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,507 @@
+//! Bytes both ways between an admitted client and its target, until both have finished or one was cut off.
+//!
+//! One task serves both directions. Bytes are read into buffers that belong to the worker thread and are lent for the
+//! time of one poll; a connection keeps bytes of its own only while the other side does not take them, so an idle one
+//! keeps none. Many TLS records make one write. Never decides who may stay: the caller drops the pump for that.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::handshake::{Early, encode};
+use crate::telemetry::Traffic;
+
+/// What is read from either socket at once.
+const READ: usize = 128 * 1024;
+/// The most a TLS record takes on the wire (RFC 8446 section 5.2, RFC 5246 section 6.2.3), and so the most that is kept
+/// of an incomplete one.
+const RECORD: usize = 18 * 1024 + 5;
+/// Once one direction has ended, the other may be silent for at most this long, or the idle timeout if that is shorter.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
+/// How long the last bytes of a clean end may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often both directions are served before other tasks of the worker get their turn.
+const ROUNDS: usize = 16;
+
+thread_local! {
+    static LENT: RefCell<Buffers> = RefCell::new(Buffers {
+        input: vec![0; READ + RECORD].into(),
+        output: vec![0; READ + RECORD].into(),
+    });
+}
+
+/// What a worker thread lends to the connection it polls. Either holds what one read makes, decrypted or encrypted.
+struct Buffers {
+    input: Box<[u8]>,
+    output: Box<[u8]>,
+}
+
+/// How the relaying ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Both directions ended cleanly, or the target answered in full and left.
+    Clean(&'static str),
+    /// No byte for too long; both sides have seen a clean end.
+    Idle,
+    /// One side takes no bytes and the other's are waiting: for too long, and no clean end is left to show.
+    Stalled,
+    /// One side was cut off; the other must not see a clean end.
+    Cut(&'static str),
+}
+
+/// Bytes that the receiving side has not taken yet.
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Writes what is left, and frees the memory then.
+    fn poll_flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut W,
+        mut count: impl FnMut(usize),
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.bytes.get(self.taken..).filter(|rest| !rest.is_empty()) {
+            let written = ready!(poll_write(cx, to, rest))?;
+            self.taken += written;
+            count(written);
+        }
+        *self = Self::default();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes new bytes, after the older ones, and keeps those that are not taken now.
+    fn send<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut W,
+        mut bytes: &[u8],
+        mut count: impl FnMut(usize),
+    ) -> io::Result<()> {
+        if !self.is_empty() {
+            self.push(bytes);
+            return Ok(());
+        }
+        while !bytes.is_empty() {
+            let Poll::Ready(written) = poll_write(cx, to, bytes) else {
+                self.push(bytes);
+                break;
+            };
+            let written = written?;
+            count(written);
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+fn poll_write<W: AsyncWrite + Unpin>(
+    cx: &mut Context<'_>,
+    to: &mut W,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    match ready!(Pin::new(to).poll_write(cx, bytes)) {
+        Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+        written => Poll::Ready(written),
+    }
+}
+
+/// Where one direction stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// The source may send more.
+    Open,
+    /// The source has ended cleanly; what is left is written and the end passed on.
+    Ending,
+    /// The source was cut off; what it had sent before is written.
+    Cutting(&'static str),
+    /// All was written and the end was passed on.
+    Ended,
+    /// All was written that came before the cut.
+    Cut(&'static str),
+    /// The receiving side takes no more.
+    Broken(&'static str),
+}
+
+/// An admitted client, its target, and what is between them.
+pub(super) struct Pump<'a, C, T> {
+    client: C,
+    target: T,
+    tls: UnbufferedServerConnection,
+    traffic: &'a Traffic,
+    /// Of a record that has not come in whole.
+    ciphertext: Vec<u8>,
+    to_target: Backlog,
+    to_client: Backlog,
+    upward: Flow,
+    downward: Flow,
+    moved: bool,
+}
+
+impl<'a, C, T> Pump<'a, C, T>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Puts the two together; `early` is what the client sent along with its handshake.
+    pub(super) fn new(
+        client: C,
+        target: T,
+        tls: UnbufferedServerConnection,
+        early: Early,
+        traffic: &'a Traffic,
+    ) -> Self {
+        Self {
+            client,
+            target,
+            tls,
+            traffic,
+            ciphertext: early.ciphertext,
+            to_target: Backlog {
+                bytes: early.plaintext,
+                taken: 0,
+            },
+            to_client: Backlog::default(),
+            upward: if early.closed {
+                Flow::Ending
+            } else {
+                Flow::Open
+            },
+            downward: Flow::Open,
+            moved: false,
+        }
+    }
+
+    /// Relays until it is over. Cancel safe: bytes are counted as they are handed over, and a cancelled pump can be
+    /// taken apart by [`into_sockets`](Self::into_sockets) like one that returned.
+    pub(super) async fn run(&mut self, idle: Duration) -> Ending {
+        let mut limit = idle;
+        let mut last = Instant::now();
+        let timer = sleep_until(last + limit);
+        tokio::pin!(timer);
+        let ending = poll_fn(|cx| {
+            self.moved = false;
+            if let Some(ending) = self.poll_both(cx) {
+                return Poll::Ready(Some(ending));
+            }
+            if self.moved {
+                last = Instant::now();
+            }
+            if limit > HALF_CLOSED && (self.upward != Flow::Open || self.downward != Flow::Open) {
+                limit = HALF_CLOSED;
+                timer.as_mut().reset(last + limit);
+            }
+            // Moving the timer is dearer than looking once more when it fires.
+            while timer.as_mut().poll(cx).is_ready() {
+                if last.elapsed() >= limit {
+                    return Poll::Ready(None);
+                }
+                timer.as_mut().reset(last + limit);
+            }
+            Poll::Pending
+        })
+        .await;
+        match ending {
+            Some(ending) => ending,
+            None => self.say_goodbye().await,
+        }
+    }
+
+    /// The sockets, to be closed in the way that fits the end.
+    pub(super) fn into_sockets(self) -> (C, T) {
+        (self.client, self.target)
+    }
+
+    /// Serves both directions until both are blocked. A direction that is has left its waker with the socket.
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Option<Ending> {
+        for _ in 0..ROUNDS {
+            let blocked = self.poll_upward(cx).is_pending() & self.poll_downward(cx).is_pending();
+            match (self.upward, self.downward) {
+                (Flow::Cut(why), _) | (_, Flow::Cut(why)) => return Some(Ending::Cut(why)),
+                (Flow::Ended, Flow::Ended) => return Some(Ending::Clean("both sides finished")),
+                (Flow::Broken(why), Flow::Ended) => return Some(Ending::Clean(why)),
+                (Flow::Ended | Flow::Broken(_), Flow::Broken(why)) => {
+                    return Some(Ending::Cut(why));
+                }
+                (_, _) if blocked => return None,
+                (_, _) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        None
+    }
+
+    /// One step from client to target, ciphertext in and plaintext out; pending if none can be taken.
+    fn poll_upward(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self {
+            to_target,
+            target,
+            traffic,
+            moved,
+            ..
+        } = self;
+        let flushed = to_target.poll_flush(cx, target, |bytes| {
+            *moved = true;
+            traffic.add_to_target(bytes);
+        });
+        if ready!(flushed).is_err() {
+            return self.target_refuses();
+        }
+        match self.upward {
+            // The target is gone: what the client still says has nowhere to go.
+            Flow::Open if matches!(self.downward, Flow::Cutting(_)) => return Poll::Pending,
+            Flow::Open => return LENT.with_borrow_mut(|lent| self.poll_receive(cx, lent)),
+            Flow::Ending => {
+                if ready!(Pin::new(&mut self.target).poll_shutdown(cx)).is_err() {
+                    return self.target_refuses();
+                }
+                self.upward = Flow::Ended;
+            }
+            Flow::Cutting(why) => self.upward = Flow::Cut(why),
+            Flow::Ended | Flow::Cut(_) | Flow::Broken(_) => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
+    fn target_refuses(&mut self) -> Poll<()> {
+        self.to_target = Backlog::default();
+        self.upward = Flow::Broken("the target took no more bytes before the client had finished");
+        Poll::Ready(())
+    }
+
+    /// Reads from the client, decrypts, and hands the plaintext to the target.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, lent: &mut Buffers) -> Poll<()> {
+        let kept = self.ciphertext.len();
+        let Some((old, new)) = lent
+            .input
+            .split_at_mut_checked(kept)
+            .filter(|(_, new)| !new.is_empty())
+        else {
+            self.upward = Flow::Cutting("the client sent a TLS message larger than any may be");
+            return Poll::Ready(());
+        };
+        let mut space = ReadBuf::new(new);
+        let read = match ready!(Pin::new(&mut self.client).poll_read(cx, &mut space)) {
+            Ok(()) => space.filled().len(),
+            Err(_) => {
+                self.upward = Flow::Cutting("the client reset the connection");
+                return Poll::Ready(());
+            }
+        };
+        if read == 0 {
+            self.upward = Flow::Cutting("the client ended the connection without close_notify");
+            return Poll::Ready(());
+        }
+        self.moved = true;
+        old.copy_from_slice(&self.ciphertext);
+        let records = lent.input.get_mut(..kept + read).unwrap_or_default();
+        let decrypted = self.decrypt(records, &mut lent.output);
+        let plaintext = lent.output.get(..decrypted).unwrap_or_default();
+        let Self {
+            to_target,
+            target,
+            traffic,
+            ..
+        } = self;
+        if to_target
+            .send(cx, target, plaintext, |bytes| traffic.add_to_target(bytes))
+            .is_err()
+        {
+            return self.target_refuses();
+        }
+        Poll::Ready(())
+    }
+
+    /// Decrypts every whole record into `output`, which is as large as `records`, and keeps the rest of the ciphertext.
+    /// Returns how much plaintext there is; the end of the client's direction shows in `upward`.
+    fn decrypt(&mut self, records: &mut [u8], output: &mut [u8]) -> usize {
+        let mut used = 0;
+        let mut decrypted = 0;
+        loop {
+            let rest = records.get_mut(used..).unwrap_or_default();
+            let UnbufferedStatus { discard, state } = self.tls.process_tls_records(rest);
+            used += discard;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(Ok(record)) = traffic.next_record() {
+                        let end = decrypted + record.payload.len();
+                        let Some(space) = output.get_mut(decrypted..end) else {
+                            unreachable!("plaintext is never longer than the records it came in");
+                        };
+                        space.copy_from_slice(record.payload);
+                        decrypted = end;
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut self.to_client.bytes, |to| data.encode(to))
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => self.upward = Flow::Ending,
+                Ok(ConnectionState::WriteTraffic(_) | ConnectionState::Closed) => break,
+                Ok(_) => {
+                    self.upward = Flow::Cutting("TLS came into a state that it never should");
+                    break;
+                }
+                Err(rustls::Error::AlertReceived(_)) => {
+                    self.upward = Flow::Cutting("the client ended TLS with an alert");
+                    break;
+                }
+                Err(_) => {
+                    self.upward = Flow::Cutting("the client broke TLS");
+                    break;
+                }
+            }
+        }
+        self.ciphertext = match self.upward {
+            // RFC 8446 section 6.1: whatever follows close_notify is ignored.
+            Flow::Open => records.get(used..).unwrap_or_default().to_vec(),
+            Flow::Ending | Flow::Cutting(_) | Flow::Ended | Flow::Cut(_) | Flow::Broken(_) => {
+                Vec::new()
+            }
+        };
+        decrypted
+    }
+
+    /// One step from target to client, plaintext in and ciphertext out; pending if none can be taken.
+    fn poll_downward(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self {
+            to_client,
+            client,
+            moved,
+            ..
+        } = self;
+        if ready!(to_client.poll_flush(cx, client, |_| *moved = true)).is_err() {
+            return self.client_refuses();
+        }
+        match self.downward {
+            // The client is gone: what the target still says has nowhere to go.
+            Flow::Open if matches!(self.upward, Flow::Cutting(_)) => return Poll::Pending,
+            Flow::Open => return LENT.with_borrow_mut(|lent| self.poll_fetch(cx, lent)),
+            Flow::Ending => {
+                if ready!(Pin::new(&mut self.client).poll_shutdown(cx)).is_err() {
+                    return self.client_refuses();
+                }
+                self.downward = Flow::Ended;
+            }
+            Flow::Cutting(why) => self.downward = Flow::Cut(why),
+            Flow::Ended | Flow::Cut(_) | Flow::Broken(_) => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
+    fn client_refuses(&mut self) -> Poll<()> {
+        self.to_client = Backlog::default();
+        self.downward =
+            Flow::Broken("the client took no more bytes before the target had finished");
+        Poll::Ready(())
+    }
+
+    /// Reads from the target, encrypts, and hands the records to the client.
+    fn poll_fetch(&mut self, cx: &mut Context<'_>, lent: &mut Buffers) -> Poll<()> {
+        let mut space = ReadBuf::new(lent.input.get_mut(..READ).unwrap_or_default());
+        if ready!(Pin::new(&mut self.target).poll_read(cx, &mut space)).is_err() {
+            self.downward = Flow::Cutting("the target reset the connection");
+            return Poll::Ready(());
+        }
+        let plaintext = space.filled();
+        if plaintext.is_empty() {
+            self.downward = if self.close_notify() {
+                Flow::Ending
+            } else {
+                Flow::Cutting("TLS could not be ended")
+            };
+            return Poll::Ready(());
+        }
+        self.moved = true;
+        let encrypted = self.writer(|writer| writer.encrypt(plaintext, &mut lent.output).ok());
+        let Some(records) = encrypted.and_then(|encrypted| lent.output.get(..encrypted)) else {
+            self.downward = Flow::Cutting("TLS could not encrypt any more");
+            return Poll::Ready(());
+        };
+        self.traffic.add_from_target(plaintext.len());
+        let Self {
+            to_client, client, ..
+        } = self;
+        if to_client.send(cx, client, records, |_| {}).is_err() {
+            return self.client_refuses();
+        }
+        Poll::Ready(())
+    }
+
+    /// Queues the end of our direction; false if TLS is beyond that.
+    fn close_notify(&mut self) -> bool {
+        let mut alert = [0; 128];
+        let Some(length) = self.writer(|writer| writer.queue_close_notify(&mut alert).ok()) else {
+            return false;
+        };
+        self.to_client.push(alert.get(..length).unwrap_or_default());
+        true
+    }
+
+    /// Asks TLS to write something of ours. The kept ciphertext is shown to it, since part of a message may lie there.
+    fn writer<R>(
+        &mut self,
+        write: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>) -> Option<R>,
+    ) -> Option<R> {
+        loop {
+            match self.tls.process_tls_records(&mut self.ciphertext).state {
+                Ok(ConnectionState::WriteTraffic(mut writer)) => return write(&mut writer),
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut self.to_client.bytes, |to| data.encode(to))
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(_) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// Ends both sides cleanly, unless one was cut or has bytes waiting that it would never see.
+    async fn say_goodbye(&mut self) -> Ending {
+        let over = |flow| matches!(flow, Flow::Cutting(_) | Flow::Cut(_) | Flow::Broken(_));
+        if over(self.upward)
+            || over(self.downward)
+            || !self.to_target.is_empty()
+            || !self.to_client.is_empty()
+        {
+            return Ending::Stalled;
+        }
+        if self.downward == Flow::Open && !self.close_notify() {
+            return Ending::Stalled;
+        }
+        let Self {
+            to_client,
+            client,
+            target,
+            ..
+        } = self;
+        let farewell = async {
+            poll_fn(|cx| to_client.poll_flush(cx, client, |_| {})).await?;
+            client.shutdown().await?;
+            target.shutdown().await
+        };
+        match timeout(FAREWELL, farewell).await {
+            Ok(Ok(())) => Ending::Idle,
+            Ok(Err(_)) | Err(_) => Ending::Stalled,
+        }
+    }
+}
