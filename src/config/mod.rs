@@ -3,6 +3,17 @@
 //! A [`Config`] can only be made by [`Config::parse`] from what was written (flags, environment, file); a function
 //! that takes one of these types checks nothing again. This file never opens a file that the configuration names.
 
+mod address;
+mod file;
+mod flags;
+mod parse;
+mod route;
+mod setting;
+mod settings;
+pub mod surface;
+mod table;
+mod value;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -12,6 +23,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::flags::{AdminFlag, Flags};
 use crate::policy::Allow;
 
 /// Everything `serve` needs to know.
@@ -31,6 +43,32 @@ pub struct Config {
     pub log: Log,
     /// Worker threads of the data path.
     pub threads: NonZeroUsize,
+}
+
+impl Config {
+    /// The settings in force that weaken the gate, for the first log line and `/status`; empty if there is none.
+    pub fn unsafe_settings(&self) -> Vec<String> {
+        let mut settings = Vec::new();
+        if self.tls.allow_missing_eku {
+            settings.push("allow_missing_eku".to_owned());
+        }
+        for Route {
+            name,
+            target,
+            allow,
+            ..
+        } in &self.routes
+        {
+            if target.is_unsafe() {
+                settings.push(format!("unsafe_target of route {name}: {target}"));
+            }
+            match **allow {
+                Allow::AnyClient => settings.push(format!("allow_any_client of route {name}")),
+                Allow::Rules(_) => {}
+            }
+        }
+        settings
+    }
 }
 
 /// TLS settings and the files they name.
@@ -75,7 +113,7 @@ pub enum Place {
     Variable(String),
     /// A key of the configuration file, shown as `route[1].listen at gate.toml:14`.
     File {
-        /// The key with the tables it stands in.
+        /// The key with the tables it stands in; empty if it is about the line.
         key: String,
         /// The file as it was named.
         file: Arc<PathBuf>,
@@ -91,6 +129,9 @@ impl fmt::Display for Place {
         match self {
             Self::Flag(flag) => f.write_str(flag),
             Self::Variable(variable) => f.write_str(variable),
+            Self::File { key, file, line } if key.is_empty() => {
+                write!(f, "{}:{line}", file.display())
+            }
             Self::File { key, file, line } => write!(f, "{key} at {}:{line}", file.display()),
             Self::Default(flag) => write!(f, "{flag} (default)"),
         }
@@ -130,11 +171,7 @@ pub enum TargetAddress {
 impl Target {
     /// A loopback target, or `None` if the address is not loopback (IPv4-mapped IPv6 is judged as IPv4).
     pub fn loopback(address: TargetAddress) -> Option<Self> {
-        let loopback = match &address {
-            TargetAddress::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            TargetAddress::Unix(_) => true,
-        };
-        loopback.then_some(Self(address))
+        address.is_local().then_some(Self(address))
     }
 
     /// Any target at all (`--unsafe-target`): plaintext may leave the node.
@@ -146,14 +183,34 @@ impl Target {
     pub fn address(&self) -> &TargetAddress {
         &self.0
     }
+
+    /// True if plaintext may leave this host.
+    pub fn is_unsafe(&self) -> bool {
+        !self.0.is_local()
+    }
+}
+
+impl TargetAddress {
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for TargetAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            TargetAddress::Tcp(address) => address.fmt(f),
-            TargetAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -275,3 +332,6 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests;
