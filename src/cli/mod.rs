@@ -1,0 +1,136 @@
+//! The command line: what was typed in, the command's end as an exit code out.
+//!
+//! Holds the commands and their help. Each command is one file; nothing in the daemon imports them.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Flags, Problems};
+
+/// An mTLS gate for ports that listen on loopback only
+///
+/// Terminates TLS with a required, verified client certificate and relays the plaintext bytes to a loopback port or a
+/// Unix socket. No byte passes, and the target is not even dialled, before the client is admitted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    max_term_width = 80,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    after_long_help = "\
+Example:
+  portcullis serve --allow-dns prometheus.monitoring.svc
+
+Exit codes:
+  0  done, or stopped as asked
+  1  failed while running
+  2  the command line, the configuration or a file it names is unusable"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(ServeArgs),
+}
+
+/// Runs the gate
+///
+/// Listens with TLS, asks every client for a certificate, and lends the target to those whose certificate is good and
+/// named by an --allow-... rule. Without such a rule it refuses to start.
+///
+/// Every flag has an environment variable. A flag wins over its variable, the variable over the file, the file over
+/// the default. Stops on SIGTERM or SIGINT after open sessions have had --drain-timeout to finish; a second signal
+/// ends at once.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  Lend 127.0.0.1:54898 to Prometheus, with the files of a mounted Secret:
+    portcullis serve --allow-dns prometheus.monitoring.svc
+
+  Another target, and only from the pod network:
+    portcullis serve --listen 0.0.0.0:9443 --target 127.0.0.1:10249 \\
+      --allow-uri 'spiffe://cluster.local/ns/monitoring/sa/*' \\
+      --allow-from 10.0.0.0/8
+
+  Several routes, in a file:
+    [tls]
+    cert = \"/etc/portcullis/tls/tls.crt\"
+    client_ca = [\"/etc/portcullis/tls/ca.crt\"]
+
+    [[route]]
+    name = \"kube-proxy\"
+    listen = \"0.0.0.0:54902\"
+    target = \"127.0.0.1:10249\"
+    allow = { dns = [\"prometheus.monitoring.svc\"] }
+
+Exit codes:
+  0  asked to stop and did
+  1  failed while running
+  2  the command line, the configuration or a file it names is unusable;
+     nothing was served")]
+struct ServeArgs {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Runs the command; what went wrong is left to the caller to [report](Failure::report).
+pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Serve(ServeArgs { flags }) => serve(Config::parse(&flags)?),
+    }
+}
+
+fn serve(_: Config) -> Result<ExitCode, Failure> {
+    Err(Failure::Running(anyhow::anyhow!(
+        "this build has no data path"
+    )))
+}
+
+/// Why a command did not do its job.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was written is unusable.
+    Problems(Problems),
+    /// Something that was named there is unusable.
+    Unusable(anyhow::Error),
+    /// It was usable, and yet.
+    Running(anyhow::Error),
+}
+
+impl Failure {
+    /// What to print: one line for each problem, or one with the chain of causes.
+    pub fn report(&self) -> String {
+        match self {
+            Self::Problems(Problems(problems)) => {
+                let lines = problems
+                    .iter()
+                    .map(|problem| format!("portcullis: {problem}"));
+                lines.collect::<Vec<_>>().join("\n")
+            }
+            Self::Unusable(error) | Self::Running(error) => format!("portcullis: {error:#}"),
+        }
+    }
+
+    /// What the process ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Problems(_) | Self::Unusable(_) => ExitCode::from(2),
+            Self::Running(_) => ExitCode::from(1),
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Problems(problems)
+    }
+}
+
+#[cfg(test)]
+mod tests;

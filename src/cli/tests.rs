@@ -1,0 +1,83 @@
+//! The command line as it is typed: help that can be read, and an end for every mistake.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+use crate::config::surface;
+
+fn help(arguments: &[&str]) -> String {
+    let arguments = ["portcullis"].iter().chain(arguments);
+    Cli::try_parse_from(arguments)
+        .expect_err("help is shown instead")
+        .to_string()
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_fits_eighty_columns() {
+    for command in [&["--help"][..], &["serve", "--help"]] {
+        for line in help(command).lines() {
+            assert!(line.chars().count() <= 80, "{command:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn help_of_serve_names_every_setting_with_variable_and_default() {
+    let help = help(&["serve", "--help"]);
+    for flag in surface::FLAGS {
+        assert!(help.contains(flag.name), "{}", flag.name);
+        assert!(
+            help.contains(&format!("[env: {}]", flag.variable)),
+            "{}",
+            flag.variable
+        );
+        assert!(
+            help.contains(&format!("{}:\n", flag.heading)),
+            "{}",
+            flag.heading
+        );
+        if let Some(default) = flag.default {
+            assert!(help.contains(&format!("[default: {default}]")), "{default}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_command_is_a_usage_error() {
+    for arguments in [
+        &["portcullis"][..],
+        &["portcullis", "sevre"],
+        &["portcullis", "serve", "--lisen", "x"],
+        &["portcullis", "serve", "x"],
+        &["portcullis", "serve", "--listen", "a", "--listen", "b"],
+    ] {
+        let error = Cli::try_parse_from(arguments).expect_err("it is refused");
+        assert_eq!(error.exit_code(), 2, "{arguments:?}");
+    }
+    let version =
+        Cli::try_parse_from(["portcullis", "--version"]).expect_err("it is shown instead");
+    assert_eq!(version.exit_code(), 0);
+}
+
+#[test]
+fn problems_are_reported_one_a_line() {
+    let cli = Cli::try_parse_from(["portcullis", "serve", "--threads=0", "--tls-min=1"]);
+    let failure = run(cli.expect("it is well formed")).expect_err("the values are bad");
+    let report = failure.report();
+    assert_eq!(report.lines().count(), 3, "{report}");
+    assert!(
+        report
+            .lines()
+            .all(|line| line.starts_with("portcullis: --")),
+        "{report}"
+    );
+    assert_eq!(
+        format!("{:?}", failure.exit_code()),
+        format!("{:?}", ExitCode::from(2))
+    );
+}
