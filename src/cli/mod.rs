@@ -2,10 +2,13 @@
 //!
 //! Holds the commands and their help. Each command is one file; nothing in the daemon imports them.
 
+pub mod probe;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::probe::Probe;
 use crate::config::{Config, Flags, Problems};
 
 /// An mTLS gate for ports that listen on loopback only
@@ -37,6 +40,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArgs),
+    Probe(Probe),
 }
 
 /// Runs the gate
@@ -83,6 +87,7 @@ struct ServeArgs {
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Serve(ServeArgs { flags }) => serve(Config::parse(&flags)?),
+        Command::Probe(probe) => probe.run(),
     }
 }
 

@@ -19,7 +19,7 @@ fn the_command_line_is_well_formed() {
 
 #[test]
 fn help_fits_eighty_columns() {
-    for command in [&["--help"][..], &["serve", "--help"]] {
+    for command in [&["--help"][..], &["serve", "--help"], &["probe", "--help"]] {
         for line in help(command).lines() {
             assert!(line.chars().count() <= 80, "{command:?}: {line}");
         }
@@ -55,6 +55,8 @@ fn what_is_no_command_is_a_usage_error() {
         &["portcullis", "serve", "--lisen", "x"],
         &["portcullis", "serve", "x"],
         &["portcullis", "serve", "--listen", "a", "--listen", "b"],
+        &["portcullis", "probe", "--live", "--ready"],
+        &["portcullis", "probe", "--config", "x"],
     ] {
         let error = Cli::try_parse_from(arguments).expect_err("it is refused");
         assert_eq!(error.exit_code(), 2, "{arguments:?}");
