@@ -1,0 +1,386 @@
+//! `portcullis pki`: a throwaway development PKI, in a folder.
+//!
+//! What was asked on the command line in, files and a calm account of them out. [`authority`] makes the certificates
+//! and needs no disk; this file decides which files there are and how they are called. Nothing here is for production.
+
+mod account;
+mod arguments;
+pub mod authority;
+mod files;
+pub mod lifetime;
+pub mod serial;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow, bail};
+use rustls::pki_types::UnixTime;
+use zeroize::Zeroizing;
+
+use self::arguments::{days, dns_name, folder_name, subject_text, uri};
+use self::authority::{Authority, Names, Purpose, Revocations};
+use self::files::{Existing, NewFile};
+use self::lifetime::lifetime;
+use self::serial::Serial;
+use crate::identity::printable;
+
+/// What the commands say at the end.
+const REMINDER: &str = "\
+This is a throwaway PKI for development: its keys lie in files, unencrypted, and
+whoever reads ca.key can make a client that your gate admits.
+";
+
+/// Makes a throwaway development PKI: a CA, certificates of gates and of clients, a revocation list
+///
+/// Everything goes into one folder, certs/ unless --dir names another. Key files have mode 0600, and no existing file
+/// is overwritten without --force. None of it is for production: the keys are not encrypted.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  portcullis pki init
+  portcullis pki issue server server --dns localhost --ip 127.0.0.1
+  portcullis pki issue client client --dns prometheus.monitoring.svc
+  portcullis pki revoke certs/client/tls.crt
+
+Exit status: 0 done; 2 the command line or a file is unusable.")]
+pub struct Pki {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Init(Init),
+    Issue(Issue),
+    Revoke(Revoke),
+}
+
+/// Makes the CA: DIR/ca.crt and DIR/ca.key
+///
+/// The key is P-256. The certificate is good from five minutes ago, so that a clock that is a little behind accepts
+/// it.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  portcullis pki init --dir /tmp/pki --days 30")]
+struct Init {
+    /// The folder of the PKI; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    dir: PathBuf,
+    /// For how many days the CA is good
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = days())]
+    days: u32,
+    /// The CA's common name [default: "portcullis development CA" and eight random digits]
+    ///
+    /// Two CAs should never have the same name: clients of one are then refused by the other with a misleading alert
+    /// (decrypt_error instead of unknown_ca).
+    #[arg(long, value_name = "NAME", value_parser = subject_text)]
+    cn: Option<String>,
+    /// Replaces an existing CA; what that one issued is then worth nothing
+    #[arg(long)]
+    force: bool,
+}
+
+/// Issues certificates: for each NAME the folder DIR/NAME/ with tls.crt, tls.key and ca.crt
+///
+/// Those are the files of a Kubernetes Secret as the gate mounts it. Without any --dns, --uri or --ip the NAME itself
+/// becomes the certificate's only name, as a DNS name (and nothing else: a server that is reached as 127.0.0.1 needs
+/// --ip 127.0.0.1). With several NAMEs the flags apply to each of them.
+///
+/// A certificate ends with its CA at the latest. A server's has the extended key usage serverAuth, a client's
+/// clientAuth.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  portcullis pki issue server server --dns localhost --ip 127.0.0.1
+  portcullis pki issue client client \\
+      --uri spiffe://cluster.local/ns/monitoring/sa/prometheus --ou platform
+  portcullis pki issue client prometheus.monitoring.svc grafana.monitoring.svc")]
+struct Issue {
+    /// What the certificate is for
+    #[arg(value_enum)]
+    purpose: Purpose,
+    /// The folder below DIR, and what other names default to
+    #[arg(value_name = "NAME", required = true, value_parser = folder_name)]
+    names: Vec<String>,
+    /// The folder of the PKI, with ca.crt and ca.key
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    dir: PathBuf,
+    /// A DNS name the certificate is for; repeatable [default: NAME, if there is no --uri or --ip either]
+    #[arg(long, value_name = "NAME", value_parser = dns_name)]
+    dns: Vec<String>,
+    /// A URI the certificate is for, as spiffe://…; repeatable
+    #[arg(long, value_name = "URI", value_parser = uri)]
+    uri: Vec<String>,
+    /// An IP address the certificate is for; repeatable
+    #[arg(long, value_name = "IP")]
+    ip: Vec<IpAddr>,
+    /// The subject's common name [default: NAME]
+    #[arg(long, value_name = "NAME", value_parser = subject_text)]
+    cn: Option<String>,
+    /// An organizational unit of the subject; repeatable
+    #[arg(long, value_name = "UNIT", value_parser = subject_text)]
+    ou: Vec<String>,
+    /// For how many days the certificate is good
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = days())]
+    days: u32,
+    /// Replaces existing files of DIR/NAME/
+    #[arg(long)]
+    force: bool,
+}
+
+/// Revokes certificates: writes the revocation list DIR/ca.crl (PEM)
+///
+/// Names each certificate by its serial number or by its file. What an existing ca.crl revokes stays revoked. The list
+/// replaces the old one whole, so a gate that watches it (--client-crl DIR/ca.crl) never reads half of it.
+///
+/// A list goes stale: give the gate a new one within --days, from this command with the same arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  portcullis pki revoke certs/client/tls.crt
+  portcullis pki revoke 5f:0c:9a:12 --days 7")]
+struct Revoke {
+    /// A serial number (hexadecimal, with or without colons or 0x) or the file of a certificate (PEM)
+    #[arg(value_name = "SERIAL-or-FILE", required = true)]
+    certificates: Vec<String>,
+    /// The folder of the PKI, with ca.crt and ca.key
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    dir: PathBuf,
+    /// In how many days the list goes stale
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = days())]
+    days: u32,
+}
+
+impl Pki {
+    /// Does it and says on standard output what was written.
+    ///
+    /// # Errors
+    /// If an argument or a file is unusable; no existing file was changed then.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let mut account = self.perform(UnixTime::now())?;
+        account.push('\n');
+        account.push_str(REMINDER);
+        match io::stdout().write_all(account.as_bytes()) {
+            // Nobody reads it, and the files are there.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            written => written
+                .map(|()| ExitCode::SUCCESS)
+                .context("cannot write to standard output"),
+        }
+    }
+
+    fn perform(self, now: UnixTime) -> anyhow::Result<String> {
+        match self.command {
+            Command::Init(init) => init.run(now),
+            Command::Issue(issue) => issue.run(now),
+            Command::Revoke(revoke) => revoke.run(now),
+        }
+    }
+}
+
+impl Init {
+    fn run(self, now: UnixTime) -> anyhow::Result<String> {
+        let name = match self.cn {
+            Some(name) => name,
+            None => authority::unused_name()?,
+        };
+        let authority = Authority::new(&name, lifetime(now, self.days))?;
+        let key = authority.key_pem();
+        let (cert_path, key_path) = (self.dir.join("ca.crt"), self.dir.join("ca.key"));
+        files::write_all(
+            &[
+                NewFile::private(key_path.clone(), &key),
+                NewFile::public(cert_path.clone(), authority.cert_pem()),
+            ],
+            existing(self.force),
+        )?;
+
+        let mut account = format!("Made a CA.\n\n  {}\n", cert_path.display());
+        writeln!(account, "  {} (mode 0600)", key_path.display())?;
+        writeln!(account, "    subject  CN={}", printable(&name))?;
+        writeln!(account, "    serial   {}", authority.serial())?;
+        account::expiry(&mut account, authority.validity(), now)?;
+        let list = self.dir.join("ca.crl");
+        if list.exists() {
+            writeln!(
+                account,
+                "\n{} is the list of another CA; remove it.",
+                list.display()
+            )?;
+        }
+        Ok(account)
+    }
+}
+
+impl Issue {
+    fn run(self, now: UnixTime) -> anyhow::Result<String> {
+        let asked: Vec<(&String, Names)> = self
+            .names
+            .iter()
+            .map(|name| Ok((name, self.names_of(name)?)))
+            .collect::<anyhow::Result<_>>()?;
+        for (index, name) in self.names.iter().enumerate() {
+            if self.names.iter().take(index).any(|other| other == name) {
+                bail!("NAME: {name:?}: given twice; give it once");
+            }
+        }
+        let authority = load(&self.dir)?;
+        let mut issued = Vec::new();
+        for (name, names) in asked {
+            let one = authority
+                .issue(self.purpose, &names, lifetime(now, self.days))
+                .with_context(|| self.dir.join("ca.crt").display().to_string())?;
+            issued.push((self.dir.join(name), one));
+        }
+        let files: Vec<NewFile<'_>> = issued
+            .iter()
+            .flat_map(|(folder, one)| {
+                [
+                    NewFile::private(folder.join("tls.key"), &one.key_pem),
+                    NewFile::public(folder.join("tls.crt"), &one.cert_pem),
+                    NewFile::public(folder.join("ca.crt"), authority.cert_pem()),
+                ]
+            })
+            .collect();
+        files::write_all(&files, existing(self.force))?;
+
+        let mut account = match self.purpose {
+            Purpose::Server => "Issued for a server (serverAuth).\n".to_owned(),
+            Purpose::Client => "Issued for a client (clientAuth).\n".to_owned(),
+        };
+        for (folder, one) in &issued {
+            account::issued(&mut account, folder, one, now)?;
+        }
+        if authority.validity().not_after < lifetime(now, self.days).not_after {
+            account.push_str("\nThe CA ends sooner than --days, and its certificates with it.\n");
+        }
+        Ok(account)
+    }
+
+    fn names_of(&self, name: &str) -> anyhow::Result<Names> {
+        let mut dns = self.dns.clone();
+        if dns.is_empty() && self.uri.is_empty() && self.ip.is_empty() {
+            let own = dns_name(name).map_err(|_| {
+                anyhow!("NAME: {name:?}: not a DNS name; give --dns, --uri or --ip as well")
+            })?;
+            dns.push(own);
+        }
+        let common_name = match &self.cn {
+            Some(name) => name.clone(),
+            None => subject_text(name).map_err(|why| anyhow!("NAME: {name:?}: {why}, or --cn"))?,
+        };
+        Ok(Names {
+            common_name: Some(common_name),
+            organizational_units: self.ou.clone(),
+            dns,
+            uris: self.uri.clone(),
+            ips: self.ip.clone(),
+        })
+    }
+}
+
+impl Revoke {
+    fn run(self, now: UnixTime) -> anyhow::Result<String> {
+        let authority = load(&self.dir)?;
+        let path = self.dir.join("ca.crl");
+        let before = match fs::read(&path) {
+            Ok(pem) => Some(
+                authority
+                    .read_revocation_list(&pem)
+                    .with_context(|| format!("{}: move it away", path.display()))?,
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| unreadable(&path)),
+        };
+        let (number, mut revoked) =
+            before.map_or((0, Vec::new()), |list| (list.number, list.revoked));
+
+        let mut done = String::new();
+        for text in &self.certificates {
+            let serial = serial_of(text, &authority)?;
+            if revoked.iter().any(|(other, _)| *other == serial) {
+                writeln!(done, "  {serial} (was revoked before)")?;
+            } else {
+                writeln!(done, "  {serial}")?;
+                revoked.push((serial, now));
+            }
+        }
+        let list = Revocations {
+            number: number
+                .checked_add(1)
+                .with_context(|| format!("{}: no number is left for another", path.display()))?,
+            validity: lifetime(now, self.days),
+            revoked,
+        };
+        let pem = authority.revocation_list(&list)?;
+        // Replacing it is the job: all that the old list says is in the new one.
+        files::write_all(&[NewFile::public(path.clone(), &pem)], Existing::Replace)?;
+
+        let mut account = format!("Revoked.\n\n{done}\n  {}\n", path.display());
+        writeln!(account, "    number   {}", list.number)?;
+        writeln!(account, "    revoked  {} in all", list.revoked.len())?;
+        writeln!(
+            account,
+            "    stale    {} (in {} days)",
+            account::date(list.validity.not_after),
+            self.days
+        )?;
+        writeln!(
+            account,
+            "\nGive it to the gate: --client-crl {}",
+            path.display()
+        )?;
+        Ok(account)
+    }
+}
+
+/// The certificate that an argument of `pki revoke` means. A text that is a number means the number, even if there is a
+/// file of that name: `./cafe` means the file.
+fn serial_of(text: &str, authority: &Authority) -> anyhow::Result<Serial> {
+    if let Ok(serial) = text.parse() {
+        return Ok(serial);
+    }
+    let path = Path::new(text);
+    let pem = fs::read(path).with_context(|| {
+        format!("SERIAL-or-FILE: {text:?}: not a serial number, and not a file that can be read")
+    })?;
+    authority
+        .serial_of(&pem)
+        .with_context(|| format!("SERIAL-or-FILE: {text:?}"))
+}
+
+fn load(dir: &Path) -> anyhow::Result<Authority> {
+    let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+    let read = |path: &Path| match fs::read_to_string(path) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(anyhow!(
+            "{}: there is no CA; run `portcullis pki init --dir {}` first",
+            path.display(),
+            dir.display()
+        )),
+        Err(error) => Err(error).with_context(|| unreadable(path)),
+    };
+    let (cert, key) = (read(&cert_path)?, read(&key_path)?);
+    Authority::from_pem(&cert, &key)
+        .with_context(|| format!("{} and {}", cert_path.display(), key_path.display()))
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("{}: cannot be read", path.display())
+}
+
+fn existing(force: bool) -> Existing {
+    if force {
+        Existing::Replace
+    } else {
+        Existing::Keep
+    }
+}
