@@ -1,14 +1,14 @@
 //! skeleton
-pub mod cli;
-pub mod serve;
 pub mod admin;
-pub mod gate;
-pub mod trust;
-pub mod telemetry;
-pub mod listen;
-pub mod harden;
+pub mod cli;
 pub mod config;
 pub mod event;
-pub mod policy;
+pub mod gate;
+pub mod harden;
 pub mod identity;
 pub mod lifecycle;
+pub mod listen;
+pub mod policy;
+pub mod serve;
+pub mod telemetry;
+pub mod trust;

@@ -57,7 +57,7 @@ pub enum Allow {
     /// Every client that the CA vouches for (`--allow-any-client`).
     AnyClient,
     /// Clients that at least one of these names.
-    Rules(Rules),
+    Rules(Box<Rules>),
 }
 
 impl Allow {
@@ -65,7 +65,7 @@ impl Allow {
     pub fn rules(rules: impl IntoIterator<Item = Rule>) -> Option<Self> {
         let mut indexed = Rules::default();
         rules.into_iter().for_each(|rule| indexed.insert(rule));
-        (indexed.len() > 0).then_some(Self::Rules(indexed))
+        (!indexed.is_empty()).then(|| Self::Rules(Box::new(indexed)))
     }
 
     /// Every rule as records name it, sorted.

@@ -2,14 +2,19 @@
 //!
 //! Holds the commands and their help. Each command is one file; nothing in the daemon imports them.
 
+pub mod pki;
 pub mod probe;
+pub mod scrape;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::pki::Pki;
 use self::probe::Probe;
+use self::scrape::Scrape;
 use crate::config::{Config, Flags, Problems};
+use crate::serve;
 
 /// An mTLS gate for ports that listen on loopback only
 ///
@@ -40,6 +45,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArgs),
+    Pki(Pki),
+    Scrape(Scrape),
     Probe(Probe),
 }
 
@@ -86,15 +93,12 @@ struct ServeArgs {
 /// Runs the command; what went wrong is left to the caller to [report](Failure::report).
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
-        Command::Serve(ServeArgs { flags }) => serve(Config::parse(&flags)?),
-        Command::Probe(probe) => probe.run(),
+        Command::Serve(ServeArgs { flags }) => serve::run(Config::parse(&flags)?)?,
+        Command::Pki(pki) => return pki.run().map_err(Failure::Unusable),
+        Command::Scrape(scrape) => return scrape.run().map_err(Failure::Unusable),
+        Command::Probe(probe) => return probe.run(),
     }
-}
-
-fn serve(_: Config) -> Result<ExitCode, Failure> {
-    Err(Failure::Running(anyhow::anyhow!(
-        "this build has no data path"
-    )))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Why a command did not do its job.
@@ -134,6 +138,17 @@ impl Failure {
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self::Problems(problems)
+    }
+}
+
+impl From<serve::Error> for Failure {
+    fn from(error: serve::Error) -> Self {
+        match error {
+            serve::Error::Unusable(problems) => Self::Problems(problems),
+            serve::Error::Bind(_) | serve::Error::AdminSocket { .. } | serve::Error::System(_) => {
+                Self::Running(error.into())
+            }
+        }
     }
 }
 

@@ -211,12 +211,12 @@ fn step(
             rustls::AlertDescription::CloseNotify,
         ));
     }
-    if step.is_err() {
-        while let Ok(ConnectionState::EncodeTlsData(mut alert)) =
+    // The alert comes first and alone. Asking again after it would process the offending bytes once more.
+    if step.is_err()
+        && let Ok(ConnectionState::EncodeTlsData(mut alert)) =
             tls.process_tls_records(incoming).state
-        {
-            encode(outgoing, |space| alert.encode(space));
-        }
+    {
+        encode(outgoing, |space| alert.encode(space));
     }
     step
 }

@@ -91,17 +91,15 @@ pub fn load(tls: &Tls) -> Result<Files, Problems> {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "no such file; mount the Secret there or name the right path".to_owned()
+    let failed = |error: std::io::Error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return "no such file; mount the Secret there or name the right path".to_owned();
         }
-        std::io::ErrorKind::PermissionDenied => {
-            format!(
-                "not readable by uid {}; check owner, mode and fsGroup",
-                rustix::process::getuid().as_raw()
-            )
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            let uid = rustix::process::getuid().as_raw();
+            return format!("not readable by uid {uid}; check owner, mode and fsGroup");
         }
-        _ => format!("{error}; it must be a readable file"),
+        format!("{error}; it must be a readable file")
     };
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();

@@ -128,14 +128,16 @@ fn broken_link(file: &Content, chain: &[CertificateDer<'_>]) -> Option<Problem> 
 }
 
 fn private_key(file: &Content) -> Result<PrivateKeyDer<'static>, Problem> {
-    PrivateKeyDer::from_pem_slice(&file.bytes).map_err(|error| match error {
-        pem::Error::NoItemsFound if contains(&file.bytes, b"ENCRYPTED PRIVATE KEY") => {
-            file.problem("the key is encrypted, and nobody is there to type a password; store it decrypted, readable by the gate only")
+    PrivateKeyDer::from_pem_slice(&file.bytes).map_err(|error| {
+        if !matches!(error, pem::Error::NoItemsFound) {
+            return file.problem(format!("{}; put the PEM key there", pem_reason(&error)));
         }
-        pem::Error::NoItemsFound => {
-            file.problem("no PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY in it; put the PEM key there")
+        if contains(&file.bytes, b"ENCRYPTED PRIVATE KEY") {
+            return file.problem(
+                "the key is encrypted, and nobody is there to type a password; store it decrypted, readable by the gate only",
+            );
         }
-        error => file.problem(format!("{}; put the PEM key there", pem_reason(&error))),
+        file.problem("no PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY in it; put the PEM key there")
     })
 }
 
