@@ -1,14 +1,61 @@
-//! skeleton
-pub mod admin;
+//! portcullis: an mTLS gate for ports that listen on loopback only.
+//!
+//! A client connects with TLS and a certificate. If the certificate chains to a configured CA, is good now, and an
+//! allow rule names the client, its bytes are relayed as plaintext to a target on loopback. Everyone else is told why
+//! not by a TLS alert, and the target never hears of them.
+//!
+//! # Layout, in reading order
+//!
+//! - [`cli`]: the commands. `serve` is the daemon; the others look at the same configuration, files and rules with the
+//!   same functions, or are clients.
+//! - [`serve`]: the composition root. Files judged, listeners bound, everything started and stopped in order.
+//! - `gate`: the path of a connection, `gate/mod.rs` from top to bottom: accept, handshake, admit, connect, pump.
+//! - [`trust`]: the path of credentials: files to bytes (`load`), bytes to a [`trust::Generation`] (`validate`), one
+//!   client's chain to a verdict (`verify`).
+//! - [`admin`]: what can be seen over HTTP.
+//! - [`telemetry`]: what is told: metrics, one record per connection, the log.
+//! - [`config`]: what was written, and what it means.
+//! - [`policy`]: who may pass: the rules and the judge. [`identity`]: what a certificate says.
+//! - [`event`]: all the ways a connection can end. [`lifecycle`]: where the process stands. [`listen`] and [`harden`]:
+//!   what is asked of the kernel.
+//!
+//! # Invariants, many of them absences
+//!
+//! - The judge is one pure function, [`policy::judge`]. The TLS verifier asks it, so that a refused client hears the
+//!   right alert; the step after the handshake asks it again, and only that answer opens the way; `explain` asks it too.
+//! - Each step takes the proof of the one before. Dialling the target takes an `Admitted`, which only admission makes,
+//!   from an `Authenticated`, which only a full handshake makes, from what a verifier found for this very connection.
+//! - `identity` and `policy` do no IO and read no clock. `trust::validate` does no IO. `gate` never reads a file.
+//!   `trust` never sees a socket. `admin` never changes anything. Nothing but `telemetry` moves a metric.
+//! - Every wait has a deadline and every collection a bound. Every count is held by a value that gives it back when it
+//!   is dropped.
+//! - A connection that is dropped at any point, by cancellation or by a bug, lets nobody in, resets its target and
+//!   writes its one record.
+//! - There is no session resumption, no early data, no way to serve without client authentication, and no `unsafe`.
+
+// The blank lines keep the reading order; `tests/tidy.rs` holds the direction in which these may use each other.
 pub mod cli;
-pub mod config;
-pub mod event;
-pub mod gate;
-pub mod harden;
-pub mod identity;
-pub mod lifecycle;
-pub mod listen;
-pub mod policy;
+
 pub mod serve;
-pub mod telemetry;
+
+pub mod gate;
+
 pub mod trust;
+
+pub mod admin;
+
+pub mod telemetry;
+
+pub mod config;
+
+pub mod policy;
+
+pub mod identity;
+
+pub mod event;
+
+pub mod lifecycle;
+
+pub mod listen;
+
+pub mod harden;
