@@ -50,7 +50,7 @@ The default files are those of `portcullis pki issue client client`.
 Exit status: 0 a complete answer with status 2xx; 1 anything else, explained;
 2 the command line or a file is unusable.")]
 pub struct Scrape {
-    /// What to ask for: https://HOST[:PORT][/PATH]
+    /// What to ask for: `https://HOST[:PORT][/PATH]`
     #[arg(value_name = "URL")]
     url: Url,
     /// The client's certificate (PEM, leaf first)

@@ -24,7 +24,8 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A client that finished a full handshake with a certificate which the verifier found admissible.
 pub(super) struct Authenticated {
-    pub(super) tls: UnbufferedServerConnection,
+    /// Boxed: it is moved from step to step, and each would hold room for it.
+    pub(super) tls: Box<UnbufferedServerConnection>,
     /// What the verifier found.
     pub(super) verified: Verified,
     pub(super) facts: TlsFacts,
@@ -94,7 +95,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (config, witness) = route.server_config().map_err(Error::Setup)?;
-    let mut tls = UnbufferedServerConnection::new(config).map_err(Error::Setup)?;
+    let mut tls = Box::new(UnbufferedServerConnection::new(config).map_err(Error::Setup)?);
     match negotiate(socket, &mut tls).await {
         Ok(early) => {
             // A resumed session never meets the verifier; nothing here issues tickets, and this makes sure.
@@ -257,7 +258,7 @@ async fn receive<S: AsyncRead + Unpin>(
 pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
     let drained = async {
         socket.shutdown().await?;
-        let mut sink = [0; 1024];
+        let mut sink = vec![0; 4096];
         let mut left = LINGER_BYTES;
         while left > 0 {
             match socket.read(&mut sink).await? {

@@ -19,15 +19,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::server::UnbufferedServerConnection;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout_at};
 
 use self::admit::Admitted;
 use self::connect::TargetStream;
-use self::handshake::Authenticated;
+use self::handshake::{Authenticated, Early};
 use self::limits::HandshakeSlot;
 use self::pump::{Ending, Pump};
+use self::sessions::Listed;
 use crate::config::{ProxyProtocol, Route, Timeouts};
 use crate::event::{Ended, Outcome};
 use crate::lifecycle::{Lifecycle, Phase};
@@ -69,11 +71,40 @@ impl Gate {
 
     async fn serve(
         &self,
-        mut socket: TcpStream,
+        socket: TcpStream,
         source: SocketAddr,
         slot: HandshakeSlot,
         record: &mut Record,
     ) -> Result<Ended, Ended> {
+        // Boxed, so that what the opening takes is given back before the long wait that follows.
+        let opened = Box::pin(self.open(socket, source, slot, record)).await?;
+        let Opened {
+            client,
+            target,
+            tls,
+            early,
+            admitted,
+            session,
+            _listed,
+        } = opened;
+        let mut pump = Pump::new(client, target, tls, early, &session.traffic);
+        let ended = self.relay(&admitted, &mut pump).await;
+        let (client, target) = pump.into_sockets();
+        match &ended {
+            Ok(_) => target.finish(),
+            Err(_) => Box::pin(cut(client, target)).await,
+        }
+        ended
+    }
+
+    /// From a socket to an admitted client with its target.
+    async fn open(
+        &self,
+        mut socket: TcpStream,
+        source: SocketAddr,
+        slot: HandshakeSlot,
+        record: &mut Record,
+    ) -> Result<Opened, Ended> {
         record.judged_by(self.generation.number);
         let Some(trust) = self.generation.route(self.index) else {
             return Err(Ended::new(
@@ -81,13 +112,12 @@ impl Gate {
                 "the route has no trust to judge by",
             ));
         };
-        let authenticated = self.authenticate(&mut socket, trust, slot, record).await?;
         let Authenticated {
             tls,
             verified,
             facts,
             early,
-        } = authenticated;
+        } = self.authenticate(&mut socket, trust, slot, record).await?;
         record.verified(Arc::clone(&verified.client));
         let admitted = match admit::admit(verified, trust, &self.limits) {
             Ok(admitted) => admitted,
@@ -96,7 +126,6 @@ impl Gate {
                 return Err(error.ended());
             }
         };
-
         let session = Arc::new(Session {
             route: Arc::clone(&self.route.name),
             source,
@@ -110,24 +139,21 @@ impl Gate {
         });
         record.admitted(Arc::clone(&session));
         let _listed = self.sessions.enter(Arc::clone(&session));
-        let target = match self.connect(&admitted, &socket, source, &facts).await {
-            Ok(target) => target,
+        match self.connect(&admitted, &socket, source, &facts).await {
+            Ok(target) => Ok(Opened {
+                client: socket,
+                target,
+                tls,
+                early,
+                admitted,
+                session,
+                _listed,
+            }),
             Err(ended) => {
                 handshake::linger(&mut socket).await;
-                return Err(ended);
-            }
-        };
-        let mut pump = Pump::new(socket, target, tls, early, &session.traffic);
-        let ended = self.relay(&admitted, &mut pump).await;
-        let (mut client, target) = pump.into_sockets();
-        match &ended {
-            Ok(_) => target.finish(),
-            Err(_) => {
-                target.reset().await;
-                handshake::linger(&mut client).await;
+                Err(ended)
             }
         }
-        ended
     }
 
     /// Bounds the handshake in time and number.
@@ -231,6 +257,23 @@ impl Gate {
             Ending::Cut(why) => Err(Ended::new(Outcome::IoError, why)),
         }
     }
+}
+
+/// An admitted client and its target, not yet relayed.
+struct Opened {
+    client: TcpStream,
+    target: TargetStream,
+    tls: Box<UnbufferedServerConnection>,
+    early: Early,
+    admitted: Admitted,
+    session: Arc<Session>,
+    _listed: Listed,
+}
+
+/// Ends both sides so that neither takes it for a clean end.
+async fn cut(mut client: TcpStream, target: TargetStream) {
+    target.reset().await;
+    handshake::linger(&mut client).await;
 }
 
 fn stopped() -> Ended {

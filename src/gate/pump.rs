@@ -147,7 +147,7 @@ enum Flow {
 pub(super) struct Pump<'a, C, T> {
     client: C,
     target: T,
-    tls: UnbufferedServerConnection,
+    tls: Box<UnbufferedServerConnection>,
     traffic: &'a Traffic,
     /// Of a record that has not come in whole.
     ciphertext: Vec<u8>,
@@ -167,7 +167,7 @@ where
     pub(super) fn new(
         client: C,
         target: T,
-        tls: UnbufferedServerConnection,
+        tls: Box<UnbufferedServerConnection>,
         early: Early,
         traffic: &'a Traffic,
     ) -> Self {

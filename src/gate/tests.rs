@@ -279,3 +279,14 @@ async fn bytes_sent_right_behind_the_handshake_are_not_lost() {
     };
     let (_, ()) = tokio::join!(pump.run(IDLE), peers);
 }
+
+/// What a connection's task takes, whatever the state it is in: the memory of an idle session is this, the TLS state
+/// and two sockets.
+#[test]
+fn a_session_is_small() {
+    fn output_size<A, B, C, D, E, F: Future>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+    let size = output_size(super::Gate::connection);
+    assert!(size <= 2048, "{size} bytes");
+}

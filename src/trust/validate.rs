@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{Error as TlsError, InconsistentKeys};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
+use zeroize::Zeroize as _;
 
 use super::load::{Content, Files};
-use super::{Facts, Generation, OneCertificate, RouteTrust, Trust, provider, rfc3339};
+use super::{Facts, Generation, OneCertificate, RouteTrust, Trust, rfc3339};
 use crate::config::{Config, Problem, Problems};
 use crate::identity::{Validity, general_name, printable};
 
@@ -80,7 +81,7 @@ fn certified_key(files: &Files, now: UnixTime) -> Result<(CertifiedKey, Facts), 
             .problem("no PEM block CERTIFICATE in it; it must hold the chain, leaf first")),
     });
     let key = private_key(&files.key);
-    let ((facts, chain), key) = match (chain, key) {
+    let ((facts, chain), mut key) = match (chain, key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
     };
@@ -97,14 +98,21 @@ fn certified_key(files: &Files, now: UnixTime) -> Result<(CertifiedKey, Facts), 
         )));
     }
     problems.extend(broken_link(&files.cert, &chain));
-    match CertifiedKey::from_der(chain, key, provider()) {
-        Ok(key) if problems.is_empty() => return Ok((key, facts)),
-        Ok(_) => {}
-        Err(TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch)) => problems.push(files.key.problem(format!(
-            "the key does not belong to the first certificate of {}; put both from the same issue, leaf first",
-            files.cert.path.display()
+    let signing_key = any_supported_type(&key);
+    // The signing key has a copy of its own, which aws-lc wipes.
+    key.zeroize();
+    match signing_key.map(|signing_key| CertifiedKey::new(chain, signing_key)) {
+        Ok(certified) => match certified.keys_match() {
+            Ok(()) if problems.is_empty() => return Ok((certified, facts)),
+            Ok(()) => {}
+            Err(_) => problems.push(files.key.problem(format!(
+                "the key does not belong to the first certificate of {}; put both from the same issue, leaf first",
+                files.cert.path.display()
+            ))),
+        },
+        Err(error) => problems.push(files.key.problem(format!(
+            "{error}; use an RSA, ECDSA P-256/P-384/P-521 or Ed25519 key"
         ))),
-        Err(error) => problems.push(files.key.problem(format!("{error}; use an RSA, ECDSA P-256/P-384/P-521 or Ed25519 key"))),
     }
     Err(problems)
 }
