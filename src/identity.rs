@@ -366,3 +366,6 @@ fn agree<T: PartialEq>(
         Err(UnreadableCertificate::Disagreement(what))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -301,3 +301,6 @@ impl fmt::Display for SpkiPin {
         write!(f, "sha256:{}", BASE64.encode(self.0))
     }
 }
+
+#[cfg(test)]
+mod tests;

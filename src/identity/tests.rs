@@ -1,0 +1,152 @@
+use proptest::prelude::*;
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
+
+use super::*;
+
+fn certificate(fill: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    fill(&mut params);
+    params
+        .self_signed(&KeyPair::generate().unwrap())
+        .unwrap()
+        .der()
+        .clone()
+}
+
+fn client(fill: impl FnOnce(&mut CertificateParams)) -> Client {
+    Client::from_der(&certificate(fill)).expect("both parsers read it")
+}
+
+#[test]
+fn names_are_told_apart_by_kind() {
+    let client = client(|params| {
+        params.distinguished_name.push(DnType::CommonName, "the-cn");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationalUnitName, "the-ou");
+        params.subject_alt_names = vec![
+            SanType::DnsName("a.example".try_into().unwrap()),
+            SanType::URI("spiffe://td/x".try_into().unwrap()),
+            SanType::Rfc822Name("b@example".try_into().unwrap()),
+            SanType::IpAddress([10, 0, 0, 1].into()),
+        ];
+    });
+    assert_eq!(client.dns_names(), ["a.example"]);
+    assert_eq!(client.uris(), ["spiffe://td/x"]);
+    assert_eq!(client.common_names(), ["the-cn"]);
+    assert_eq!(client.organizational_units(), ["the-ou"]);
+    assert_eq!(
+        client.display_names(),
+        [
+            "dns:a.example",
+            "uri:spiffe://td/x",
+            "email:b@example",
+            "ip:10.0.0.1"
+        ]
+    );
+}
+
+#[test]
+fn a_client_without_a_san_is_shown_by_its_cn_and_matches_nothing_by_it() {
+    let client = client(|params| {
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "prometheus")
+    });
+    assert_eq!(client.display_names(), ["cn:prometheus"]);
+    assert!(client.dns_names().is_empty() && client.uris().is_empty());
+}
+
+#[test]
+fn only_client_auth_itself_is_client_auth() {
+    let usage = |usages: Vec<ExtendedKeyUsagePurpose>| {
+        client(|params| params.extended_key_usages = usages).client_auth()
+    };
+    assert_eq!(usage(vec![]), ClientAuthUsage::Absent);
+    assert_eq!(
+        usage(vec![ExtendedKeyUsagePurpose::ClientAuth]),
+        ClientAuthUsage::Listed
+    );
+    assert_eq!(
+        usage(vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        ClientAuthUsage::NotListed
+    );
+    assert_eq!(
+        usage(vec![ExtendedKeyUsagePurpose::Any]),
+        ClientAuthUsage::NotListed
+    );
+}
+
+#[test]
+fn what_is_shown_is_bounded_in_number_and_length() {
+    let client = client(|params| {
+        let name = |n: usize| {
+            SanType::URI(
+                format!("spiffe://td/{n}/{}", "x".repeat(400))
+                    .try_into()
+                    .unwrap(),
+            )
+        };
+        params.subject_alt_names = (0..40).map(name).collect();
+    });
+    let names = client.display_names();
+    assert_eq!(names.len(), NAMES + 1);
+    assert_eq!(names.last().unwrap(), "…and 24 more");
+    assert!(
+        names
+            .iter()
+            .all(|name| name.len() <= NAME_BYTES + '…'.len_utf8()),
+        "{names:?}"
+    );
+    assert!(names[0].ends_with('…'), "what was cut is marked");
+}
+
+#[test]
+fn shown_text_cannot_forge_a_line_or_turn_it_round() {
+    let shown = printable("a\nlevel=ERROR\u{1b}[2J\u{202e}txt\u{2066}\u{200b}\u{feff}\\n");
+    assert_eq!(
+        shown,
+        r"a\nlevel=ERROR\u{1b}[2J\u{202e}txt\u{2066}\u{200b}\u{feff}\\n"
+    );
+}
+
+#[test]
+fn bytes_behind_a_certificate_are_refused() {
+    let mut der = certificate(|_| {}).to_vec();
+    der.push(0);
+    assert!(Client::from_der(&CertificateDer::from(der)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn hostile_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(Client::from_der(&CertificateDer::from(bytes)).is_err());
+    }
+
+    #[test]
+    fn a_damaged_certificate_never_panics(at in 0usize..400, with in any::<u8>()) {
+        static GOOD: std::sync::LazyLock<CertificateDer<'static>> = std::sync::LazyLock::new(|| certificate(|params| {
+            params.subject_alt_names = vec![
+                SanType::DnsName("a.example".try_into().unwrap()),
+                SanType::URI("spiffe://td/x".try_into().unwrap()),
+            ];
+        }));
+        let mut der = GOOD.to_vec();
+        let at = at % der.len();
+        der[at] = with;
+        // What it says is bounded and printable, whatever was damaged.
+        if let Ok(client) = Client::from_der(&CertificateDer::from(der)) {
+            for name in client.display_names() {
+                prop_assert!(!name.chars().any(char::is_control), "{:?}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn printable_text_is_bounded_and_holds_no_control(text in any::<String>()) {
+        let shown = printable(&text);
+        prop_assert!(shown.len() <= NAME_BYTES + '…'.len_utf8());
+        prop_assert!(!shown.chars().any(|c| c.is_control() || is_invisible(c)), "{:?}", shown);
+    }
+}
