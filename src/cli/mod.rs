@@ -2,14 +2,17 @@
 //!
 //! Holds the commands and their help. Each command is one file; nothing in the daemon imports them.
 
+pub mod check;
 pub mod pki;
 pub mod probe;
 pub mod scrape;
+mod sheet;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::check::Check;
 use self::pki::Pki;
 use self::probe::Probe;
 use self::scrape::Scrape;
@@ -45,6 +48,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArgs),
+    Check(Check),
     Pki(Pki),
     Scrape(Scrape),
     Probe(Probe),
@@ -94,6 +98,7 @@ struct ServeArgs {
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Serve(ServeArgs { flags }) => serve::run(Config::parse(&flags)?)?,
+        Command::Check(check) => check.run()?,
         Command::Pki(pki) => return pki.run().map_err(Failure::Unusable),
         Command::Scrape(scrape) => return scrape.run().map_err(Failure::Unusable),
         Command::Probe(probe) => return probe.run(),
