@@ -12,7 +12,8 @@ use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
+    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, OtherError,
+    SignatureScheme,
 };
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::certificate::X509Certificate;
@@ -72,6 +73,11 @@ impl Refusal {
             Self::NotAdmitted { client, .. } => Some(client),
             Self::Chain(_) | Self::KeyUsage(_) | Self::Unreadable(_) => None,
         }
+    }
+
+    /// The alert by which the client hears of it: rustls makes it of the same error.
+    pub fn alert(&self) -> AlertDescription {
+        certificate_error(self).into()
     }
 }
 
