@@ -3,6 +3,7 @@
 //! Holds the commands and their help. Each command is one file; nothing in the daemon imports them.
 
 pub mod check;
+pub mod explain;
 pub mod pki;
 pub mod probe;
 pub mod scrape;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::check::Check;
+use self::explain::Explain;
 use self::pki::Pki;
 use self::probe::Probe;
 use self::scrape::Scrape;
@@ -38,7 +40,8 @@ Example:
 Exit codes:
   0  done, or stopped as asked
   1  failed while running
-  2  the command line, the configuration or a file it names is unusable"
+  2  the command line, the configuration or a file it names is unusable
+  3  explain: the client would be refused"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -49,6 +52,7 @@ pub struct Cli {
 enum Command {
     Serve(ServeArgs),
     Check(Check),
+    Explain(Explain),
     Pki(Pki),
     Scrape(Scrape),
     Probe(Probe),
@@ -99,6 +103,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Serve(ServeArgs { flags }) => serve::run(Config::parse(&flags)?)?,
         Command::Check(check) => check.run()?,
+        Command::Explain(explain) => return explain.run(),
         Command::Pki(pki) => return pki.run().map_err(Failure::Unusable),
         Command::Scrape(scrape) => return scrape.run().map_err(Failure::Unusable),
         Command::Probe(probe) => return probe.run(),

@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 pub use self::credentials::{ClientPem, Credentials, UnusableCredentials};
 pub use self::exchange::{Request, Response, TlsFacts, get};
+pub(super) use self::refusal::alert_name;
 pub use self::refusal::{Refusal, Step};
 pub use self::url::{InvalidUrl, Url};
 use crate::identity::printable;

@@ -19,7 +19,13 @@ fn the_command_line_is_well_formed() {
 
 #[test]
 fn help_fits_eighty_columns() {
-    for command in [&["--help"][..], &["serve", "--help"], &["probe", "--help"]] {
+    for command in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["check", "--help"],
+        &["explain", "--help"],
+        &["probe", "--help"],
+    ] {
         for line in help(command).lines() {
             assert!(line.chars().count() <= 80, "{command:?}: {line}");
         }

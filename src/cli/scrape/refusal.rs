@@ -209,7 +209,7 @@ pub(super) fn is_reset(kind: io::ErrorKind) -> bool {
 }
 
 /// The name of RFC 8446 section 6, which is what other programs show.
-fn alert_name(alert: AlertDescription) -> String {
+pub(in crate::cli) fn alert_name(alert: AlertDescription) -> String {
     match meanings::alert(alert) {
         Some(row) => row.name.to_owned(),
         None => format!("{alert:?}"),
