@@ -1,4 +1,4 @@
-//! The log on standard error: lines for people or one flat JSON object each.
+//! The log on standard error: lines for people or one flat JSON object each. `demo` alone takes the lines itself.
 //!
 //! [`Line`] is the only place that knows how a line looks. `tracing` events reach it through [`Layer`], connection
 //! records directly, so both look alike. Text that a stranger chose is escaped before it gets here (`identity`), and
@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
@@ -24,6 +25,19 @@ pub fn start(log: Log) {
     // Only a process that embeds several gates (a test) gets here twice; its first log stays.
     let _already_started =
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
+}
+
+/// Takes whole lines, their newline included; must not block.
+type Sink = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Where lines go instead of standard error.
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+/// As [`start`], but hands every line to `sink`: for a command that shows records in a form of its own.
+pub fn start_into(log: Log, sink: impl Fn(&str) + Send + Sync + 'static) {
+    // As with the log itself, the first one stays.
+    let _already_started = SINK.set(Box::new(sink));
+    start(log);
 }
 
 fn level_filter(level: LogLevel) -> LevelFilter {
@@ -92,6 +106,9 @@ impl Line {
             LogFormat::Json => "}\n",
             LogFormat::Text => "\n",
         });
+        if let Some(sink) = SINK.get() {
+            return sink(&self.text);
+        }
         // With standard error gone there is nobody left to tell.
         let _nowhere_to_say_so = std::io::stderr().lock().write_all(self.text.as_bytes());
     }
