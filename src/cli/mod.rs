@@ -3,6 +3,7 @@
 //! Holds the commands and their help. Each command is one file; nothing in the daemon imports them.
 
 pub mod check;
+pub mod demo;
 pub mod explain;
 pub mod pki;
 pub mod probe;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::check::Check;
+use self::demo::Demo;
 use self::explain::Explain;
 use self::pki::Pki;
 use self::probe::Probe;
@@ -51,6 +53,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArgs),
+    Demo(Demo),
     Check(Check),
     Explain(Explain),
     Pki(Pki),
@@ -102,6 +105,7 @@ struct ServeArgs {
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Serve(ServeArgs { flags }) => serve::run(Config::parse(&flags)?)?,
+        Command::Demo(demo) => return demo.run().map_err(Failure::Running),
         Command::Check(check) => check.run()?,
         Command::Explain(explain) => return explain.run(),
         Command::Pki(pki) => return pki.run().map_err(Failure::Unusable),

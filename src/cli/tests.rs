@@ -22,6 +22,7 @@ fn help_fits_eighty_columns() {
     for command in [
         &["--help"][..],
         &["serve", "--help"],
+        &["demo", "--help"],
         &["check", "--help"],
         &["explain", "--help"],
         &["probe", "--help"],
