@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, PeerIncompatible, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::event::{Ended, Outcome};
@@ -313,6 +313,13 @@ fn tls_reason(error: &rustls::Error) -> String {
             format!(
                 "the client gave up with alert {alert:?}: it does not accept the gate's certificate or settings"
             )
+        }
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
+        ) => "the client offers no TLS version that --tls-min lets in".to_owned(),
+        Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
+            "the client offers TLS 1.2 without the extended master secret".to_owned()
         }
         Error::PeerIncompatible(why) => {
             format!("the client and the gate have nothing in common: {why:?}")

@@ -317,6 +317,10 @@ fn chain_reason(error: &webpki::Error) -> String {
         }
         Error::InvalidSignatureForPublicKey => "a signature in the chain is wrong".to_owned(),
         Error::BadDer | Error::BadDerTime | Error::TrailingData(_) => "the certificate cannot be parsed".to_owned(),
+        Error::CaUsedAsEndEntity => "the certificate is a CA's, and a CA is no client".to_owned(),
+        Error::UnsupportedCriticalExtension => {
+            "the certificate, or one that vouches for it, has a critical extension that is not understood".to_owned()
+        }
         Error::UnsupportedCertVersion => "the certificate is not X.509 version 3".to_owned(),
         Error::NameConstraintViolation => "a name lies outside the name constraints of its CA".to_owned(),
         other => format!("the chain does not hold: {other}"),

@@ -197,10 +197,7 @@ fn of_status(status: u16) -> &'static str {
         401 => {
             "The target behind the gate wants a password or token as well; this command sends none."
         }
-        403 => {
-            "The gate let the client in. Either its HTTP guard does not list this method and path (--allow-http \
-             'GET /path'), or the target itself refuses."
-        }
+        403 => "The gate let the client in, and the target itself refuses this request.",
         404 => {
             "The gate let the client in, and the target has nothing at this path. Correct the URL."
         }

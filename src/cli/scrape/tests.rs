@@ -236,7 +236,7 @@ async fn a_status_outside_2xx_is_a_refusal_with_a_body() {
         (
             Reply::Whole("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"),
             403,
-            "--allow-http",
+            "itself refuses",
         ),
         (
             Reply::Whole("HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 2\r\n\r\nno"),
