@@ -1,6 +1,7 @@
 //! The admin listener: plain HTTP on loopback or a Unix socket, GET and HEAD only. Reads, and never changes anything.
 
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,18 +16,18 @@ use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::gate::Sessions;
 use crate::lifecycle::{Lifecycle, Phase};
+use crate::places::Places;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{OPENMETRICS, PROMETHEUS_TEXT};
 use crate::trust::{Facts, Generation, rfc3339};
 
-/// Connections at once; more wait in the kernel's backlog.
-const CONNECTIONS: usize = 32;
+/// Connections at once; over it the oldest is closed, so that silent ones keep no probe out.
+const CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(31);
 /// How long a client may take for a request, or stay between two: longer than the usual scrape interval.
 const REQUEST: Duration = Duration::from_secs(75);
 
@@ -84,19 +85,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 /// Answers until the gate has stopped: also while it drains, so that a probe can see that it does.
 pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> std::io::Result<()> {
     let listener = listener.start()?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS);
     let connections = TaskTracker::new();
     let accepting = async {
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
             match listener.accept().await {
                 Ok(socket) => {
                     let admin = Arc::clone(&admin);
+                    let mut place = places.take();
                     connections.spawn(async move {
-                        connection(admin, socket).await;
-                        drop(place);
+                        tokio::select! {
+                            () = place.gives_way() => {}
+                            () = connection(admin, socket) => {}
+                        }
                     });
                 }
                 Err(error) => {

@@ -16,7 +16,8 @@
 //! - [`telemetry`]: what is told: metrics, one record per connection, the log.
 //! - [`config`]: what was written, and what it means.
 //! - [`policy`]: who may pass: the rules and the judge. [`identity`]: what a certificate says.
-//! - [`event`]: all the ways a connection can end. [`lifecycle`]: where the process stands. [`listen`] and [`harden`]:
+//! - [`event`]: all the ways a connection can end. [`lifecycle`]: where the process stands. `places`:
+//!   who gives way when all places are taken. [`listen`] and [`harden`]:
 //!   what is asked of the kernel.
 //!
 //! # Invariants, many of them absences
@@ -55,6 +56,8 @@ pub mod identity;
 pub mod event;
 
 pub mod lifecycle;
+
+mod places;
 
 pub mod listen;
 

@@ -88,8 +88,8 @@ impl Error {
     }
 }
 
-/// Shakes hands. The alert for a client that is refused has reached the socket, and was given the time to reach the
-/// client, when this returns. Cancelling it drops the connection without a verdict.
+/// Shakes hands. The alert for a client that is refused has been handed to the socket when this returns; the caller
+/// lets it [linger]. Cancelling drops the connection without a verdict.
 pub(super) async fn run<S>(socket: &mut S, route: &RouteTrust) -> Result<Authenticated, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -117,15 +117,10 @@ where
                 Some(Finding::Admissible(_)) | None => Err(Error::Unjudged),
             }
         }
-        Err(error) => {
-            if matches!(error, Error::Tls(_)) {
-                linger(socket).await;
-            }
-            match (error, witness.finding()) {
-                (Error::Tls(_), Some(Finding::Refused(refusal))) => Err(Error::Refused(refusal)),
-                (error, _) => Err(error),
-            }
-        }
+        Err(error) => match (error, witness.finding()) {
+            (Error::Tls(_), Some(Finding::Refused(refusal))) => Err(Error::Refused(refusal)),
+            (error, _) => Err(error),
+        },
     }
 }
 

@@ -2,20 +2,21 @@
 //!
 //! Every count is held by a value that gives it back when dropped, so no way out of a connection can leak one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config;
+use crate::places::{Place, Places};
 
 /// The limits of all routes together.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     admitted: Arc<Semaphore>,
-    handshakes: Arc<Handshakes>,
+    handshakes: Places,
     sources: Option<Arc<Sources>>,
 }
 
@@ -24,10 +25,7 @@ impl Limits {
         let most = usize::try_from(limits.connections.get()).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             admitted: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
-            handshakes: Arc::new(Handshakes {
-                most: limits.handshakes,
-                unfinished: Mutex::default(),
-            }),
+            handshakes: Places::new(limits.handshakes),
             sources: limits.connections_per_source.map(|most| {
                 Arc::new(Sources {
                     most,
@@ -46,8 +44,8 @@ impl Limits {
     }
 
     /// Counts one more unfinished handshake; over the cap the oldest one is told to give way.
-    pub(super) fn handshake(&self) -> HandshakeSlot {
-        Handshakes::enter(&self.handshakes)
+    pub(super) fn handshake(&self) -> Place {
+        self.handshakes.take()
     }
 
     /// Counts one more admitted connection, unless there are as many as there may be.
@@ -70,66 +68,6 @@ pub(super) struct OverLimit(pub(super) &'static str);
 #[derive(Debug)]
 pub(super) struct AdmittedSlot {
     _permit: OwnedSemaphorePermit,
-}
-
-#[derive(Debug)]
-struct Handshakes {
-    most: NonZeroU32,
-    unfinished: Mutex<Unfinished>,
-}
-
-/// By age: the key counts up.
-#[derive(Debug, Default)]
-struct Unfinished {
-    next: u64,
-    waiting: BTreeMap<u64, oneshot::Sender<()>>,
-}
-
-/// One unfinished handshake.
-#[derive(Debug)]
-pub(super) struct HandshakeSlot {
-    handshakes: Arc<Handshakes>,
-    number: u64,
-    gives_way: oneshot::Receiver<()>,
-}
-
-impl Handshakes {
-    fn enter(this: &Arc<Self>) -> HandshakeSlot {
-        let (give_way, gives_way) = oneshot::channel();
-        let mut unfinished = lock(&this.unfinished);
-        let number = unfinished.next;
-        unfinished.next += 1;
-        unfinished.waiting.insert(number, give_way);
-        if unfinished.waiting.len() > this.most.get() as usize {
-            // Silent sockets pile up at the old end; whoever means it has the newest place and needs it for moments.
-            // Dropping the sender is the message.
-            unfinished.waiting.pop_first();
-        }
-        drop(unfinished);
-        HandshakeSlot {
-            handshakes: Arc::clone(this),
-            number,
-            gives_way,
-        }
-    }
-}
-
-impl HandshakeSlot {
-    /// Returns once a newer connection needs the place. Cancel safe.
-    pub(super) async fn gives_way(&mut self) -> OverLimit {
-        let _place_taken = (&mut self.gives_way).await;
-        OverLimit(
-            "gave way to newer connections: as many handshakes are unfinished as --max-handshakes lets in",
-        )
-    }
-}
-
-impl Drop for HandshakeSlot {
-    fn drop(&mut self) {
-        lock(&self.handshakes.unfinished)
-            .waiting
-            .remove(&self.number);
-    }
 }
 
 #[derive(Debug)]
@@ -189,30 +127,6 @@ mod tests {
             connections_per_source: per_source.and_then(NonZeroU32::new),
             handshakes: NonZeroU32::new(handshakes).unwrap(),
         })
-    }
-
-    #[tokio::test]
-    async fn the_oldest_handshake_gives_way_to_the_newest() {
-        let limits = limits(1, 2, None);
-        let (mut first, mut second) = (limits.handshake(), limits.handshake());
-        let mut third = limits.handshake();
-        first.gives_way().await;
-        let others = async {
-            tokio::select! { over = second.gives_way() => over, over = third.gives_way() => over }
-        };
-        assert!(
-            tokio::time::timeout(std::time::Duration::from_millis(20), others)
-                .await
-                .is_err()
-        );
-        drop(first);
-        drop(third);
-        let _fourth = limits.handshake();
-        assert_eq!(
-            lock(&limits.handshakes.unfinished).waiting.len(),
-            2,
-            "a dropped slot is free again"
-        );
     }
 
     #[test]

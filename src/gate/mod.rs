@@ -27,12 +27,12 @@ use tokio::time::{sleep, timeout_at};
 use self::admit::Admitted;
 use self::connect::TargetStream;
 use self::handshake::{Authenticated, Early};
-use self::limits::HandshakeSlot;
 use self::pump::{Ending, Pump};
 use self::sessions::Listed;
 use crate::config::{ProxyProtocol, Route, Timeouts};
 use crate::event::{Ended, Outcome};
 use crate::lifecycle::{Lifecycle, Phase};
+use crate::places::Place;
 use crate::telemetry::{Record, RouteMetrics, Session, Traffic};
 use crate::trust::{Generation, RouteTrust};
 
@@ -60,7 +60,7 @@ impl Gate {
         self: Arc<Self>,
         socket: TcpStream,
         source: SocketAddr,
-        slot: HandshakeSlot,
+        slot: Place,
         mut record: Record,
     ) {
         let ended = match self.serve(socket, source, slot, &mut record).await {
@@ -73,7 +73,7 @@ impl Gate {
         &self,
         socket: TcpStream,
         source: SocketAddr,
-        slot: HandshakeSlot,
+        slot: Place,
         record: &mut Record,
     ) -> Result<Ended, Ended> {
         // Boxed, so that what the opening takes is given back before the long wait that follows.
@@ -102,7 +102,7 @@ impl Gate {
         &self,
         mut socket: TcpStream,
         source: SocketAddr,
-        slot: HandshakeSlot,
+        slot: Place,
         record: &mut Record,
     ) -> Result<Opened, Ended> {
         record.judged_by(self.generation.number);
@@ -161,36 +161,43 @@ impl Gate {
         &self,
         socket: &mut TcpStream,
         trust: &RouteTrust,
-        mut slot: HandshakeSlot,
+        mut slot: Place,
         record: &mut Record,
     ) -> Result<Authenticated, Ended> {
         let deadline = record.started() + self.timeouts.handshake;
         let result = tokio::select! {
             biased;
             () = self.lifecycle.reached(Phase::Forced) => return Err(stopped()),
-            over = slot.gives_way() => return Err(Ended::new(Outcome::OverLimit, over.0)),
+            () = slot.gives_way() => {
+                let why = "gave way to newer connections: as many handshakes are unfinished as --max-handshakes lets in";
+                return Err(Ended::new(Outcome::OverLimit, why));
+            }
             result = timeout_at(deadline.into(), handshake::run(socket, trust)) => result,
         };
-        match result {
-            Ok(result) => {
-                self.metrics.handshake(record.started().elapsed());
-                result.map_err(|error| {
-                    if let handshake::Error::Refused(refusal) = &error
-                        && let Some(client) = refusal.client()
-                    {
-                        record.verified(Arc::clone(client));
-                    }
-                    error.ended()
-                })
-            }
-            Err(_) => {
-                let reason = format!(
-                    "the handshake was not over after {:?}",
-                    self.timeouts.handshake
-                );
-                Err(Ended::new(Outcome::HandshakeTimeout, reason))
-            }
+        let Ok(result) = result else {
+            let reason = format!(
+                "the handshake was not over after {:?}",
+                self.timeouts.handshake
+            );
+            return Err(Ended::new(Outcome::HandshakeTimeout, reason));
+        };
+        self.metrics.handshake(record.started().elapsed());
+        let error = match result {
+            Ok(authenticated) => return Ok(authenticated),
+            Err(error) => error,
+        };
+        if let handshake::Error::Refused(refusal) = &error
+            && let Some(client) = refusal.client()
+        {
+            record.verified(Arc::clone(client));
         }
+        // The verdict stands, and only the place in the queue can shorten the time for the alert to be read.
+        tokio::select! {
+            () = self.lifecycle.reached(Phase::Forced) => {}
+            () = slot.gives_way() => {}
+            () = handshake::linger(socket) => {}
+        }
+        Err(error.ended())
     }
 
     async fn connect(
