@@ -1,0 +1,46 @@
+# Plain cargo commands under short names; `make` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help test lint unit behaviour peers demo deny
+
+# Debian keeps some peers where only root's PATH looks.
+export PATH := $(PATH):/usr/sbin:/sbin
+CARGO_DENY ?= $(or $(shell command -v cargo-deny 2>/dev/null),.peers/bin/cargo-deny)
+say = @printf '\n== %s\n'
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+test: peers lint ## Everything that must pass: lint, unit tests, behaviour tests with real peers
+	$(say) 'unit, property and behaviour tests'
+	cargo test --locked
+	$(say) 'all passed'
+
+lint: ## Format, clippy and documentation, without a warning
+	$(say) 'format'
+	cargo fmt --check
+	$(say) 'clippy'
+	cargo clippy --locked --all-targets -- -D warnings
+	$(say) 'documentation'
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+unit: ## Unit and property tests and house rules only: no peers needed
+	cargo test --locked --lib --test tidy
+
+behaviour: peers ## Behaviour tests only: the real binary and real peers
+	cargo test --locked --test behaviour
+
+peers: ## Install the programs that the behaviour tests talk to, if one is missing (Debian, root)
+	$(say) 'peers of the behaviour tests'
+	tests/peers.sh
+
+demo: ## Show what the gate does
+	cargo run --release --locked -- demo
+
+deny: $(CARGO_DENY) ## Check dependencies: bans, licences, sources (offline), as deny.toml says
+	$(CARGO_DENY) --locked check bans licenses sources
+
+.peers/bin/cargo-deny:
+	cargo install cargo-deny --locked --root .peers

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs the programs that the behaviour tests talk to, if one is missing. Says what it does, starts no service and
+# leaves none enabled.
+set -euo pipefail
+
+programs=(curl git haproxy gnutls-cli ip openssl prlimit prometheus prometheus-node-exporter promtool unshare)
+packages=(curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter util-linux)
+services=(haproxy prometheus prometheus-node-exporter)
+
+# Debian keeps some of them where only root's PATH looks.
+export PATH="$PATH:/usr/sbin:/sbin"
+
+missing=()
+for program in "${programs[@]}"; do
+  command -v "$program" >/dev/null || missing+=("$program")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "peers: all there"
+  exit 0
+fi
+
+echo "peers: missing: ${missing[*]}"
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "peers: cannot install them without root and apt-get. As root, on Debian or Ubuntu:" >&2
+  echo "  apt-get install --no-install-recommends ${packages[*]}" >&2
+  exit 1
+fi
+
+wanted=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || wanted+=("$package")
+done
+echo "peers: installing the Debian packages ${wanted[*]}"
+
+# Debian starts a service when it installs it; this policy says no, unless the machine has a policy already.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  echo "peers: $policy keeps services from starting meanwhile"
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+
+if [ -d /run/systemd/system ]; then
+  for service in "${services[@]}"; do
+    case " ${wanted[*]} " in
+      *" $service "*)
+        echo "peers: disabling $service, which the tests start themselves"
+        systemctl disable --now --quiet "$service" || true
+        ;;
+    esac
+  done
+fi
+echo "peers: done"
