@@ -1,0 +1,22 @@
+//! The gate as its users meet it: the real binary with real files, spoken to by real peers. One module per promise;
+//! `support` is what they all stand on.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod support;
+
+mod admin;
+mod admit;
+mod commands;
+mod config;
+mod drain;
+mod handshake;
+mod limits;
+mod prometheus;
+mod proxy;
+mod record;
+mod relay;

@@ -1,0 +1,380 @@
+//! The real binary, started as an operator would: flags, variables or a file; its log read line by line.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::http::Metrics;
+use super::pki::Pki;
+use super::target::Target;
+use super::{PATIENCE, eventually, http};
+
+/// The program under test.
+pub(crate) const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
+
+/// `portcullis` with none of this process's `PORTCULLIS_…` variables.
+pub(crate) fn portcullis(wrapper: &[&str]) -> Command {
+    let mut command = match wrapper {
+        [] => Command::new(PORTCULLIS),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(PORTCULLIS);
+            command
+        }
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PORTCULLIS_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A gate about to be started.
+pub(crate) struct Setup {
+    wrapper: Vec<&'static str>,
+    flags: Vec<OsString>,
+    variables: Vec<(String, OsString)>,
+    routes: usize,
+    admin: bool,
+}
+
+impl Setup {
+    /// `serve` and nothing else.
+    pub(crate) fn bare() -> Self {
+        Self {
+            wrapper: Vec::new(),
+            flags: Vec::new(),
+            variables: Vec::new(),
+            routes: 1,
+            admin: true,
+        }
+    }
+
+    /// One route on a free port to a target, and an admin listener on another; nobody is allowed yet.
+    pub(crate) fn to(pki: &Pki, target: &str) -> Self {
+        Self::bare()
+            .flag("--listen", "127.0.0.1:0")
+            .flag("--admin", "127.0.0.1:0")
+            .flag("--target", target)
+            .credentials(pki)
+    }
+
+    /// As [`Setup::to`], admitting whoever the development CA vouches for.
+    pub(crate) fn open_to<T>(pki: &Pki, target: &Target<T>) -> Self {
+        Self::to(pki, &target.flag()).switch("--allow-any-client")
+    }
+
+    /// The server's certificate and the CA of its clients, all of the development PKI.
+    pub(crate) fn credentials(self, pki: &Pki) -> Self {
+        let server = pki.server();
+        self.flag("--cert", server.cert())
+            .flag("--key", server.key())
+            .flag("--client-ca", pki.ca())
+    }
+
+    /// A flag and its value; the last one of a name wins if the flag is not repeatable.
+    pub(crate) fn flag(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        const REPEATABLE: [&str; 7] = [
+            "--client-ca",
+            "--allow-dns",
+            "--allow-uri",
+            "--allow-cn",
+            "--allow-ou",
+            "--allow-spki",
+            "--allow-from",
+        ];
+        if !REPEATABLE.contains(&name)
+            && let Some(at) = self.flags.iter().position(|flag| flag == name)
+        {
+            self.flags.drain(at..at + 2);
+        }
+        self.flags.extend([name.into(), value.into()]);
+        self
+    }
+
+    /// A flag without a value.
+    pub(crate) fn switch(mut self, name: &str) -> Self {
+        self.flags.push(name.into());
+        self
+    }
+
+    /// An environment variable.
+    pub(crate) fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// A configuration file that has this many routes.
+    pub(crate) fn file(mut self, path: &Path, routes: usize) -> Self {
+        self.routes = routes;
+        self.flag("--config", path)
+    }
+
+    /// Runs it under another program, as `prlimit --nofile=64`.
+    pub(crate) fn under(mut self, wrapper: &[&'static str]) -> Self {
+        self.wrapper = wrapper.to_vec();
+        self
+    }
+
+    /// Says that no admin listener is to be waited for.
+    pub(crate) fn without_admin(mut self) -> Self {
+        self.admin = false;
+        self
+    }
+
+    /// Starts it and returns once it listens everywhere.
+    pub(crate) fn start(self) -> Gate {
+        let (routes, admin) = (self.routes, self.admin);
+        let mut gate = self.spawn();
+        gate.log.wait_for("every listener", |records| {
+            let count = |event| records.iter().filter(|r| r["event"] == event).count();
+            (count("listening") >= routes && (!admin || count("admin_listening") >= 1))
+                .then_some(())
+        });
+        for record in gate.log.records() {
+            let address = || {
+                let text = record["address"].as_str().expect("an address");
+                text.to_owned()
+            };
+            match record["event"].as_str() {
+                Some("listening") => {
+                    let route = record["route"].as_str().expect("a route").to_owned();
+                    let address = address().parse().expect("IP:PORT");
+                    gate.addresses.insert(route, address);
+                }
+                Some("admin_listening") => gate.admin = Some(address()),
+                _ => {}
+            }
+        }
+        gate
+    }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn spawn(self) -> Gate {
+        let mut command = portcullis(&self.wrapper);
+        command.arg("serve").args(&self.flags).envs(self.variables);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let log = Log::reading(child.stderr.take().expect("it is piped"));
+        Gate {
+            child,
+            log,
+            addresses: HashMap::new(),
+            admin: None,
+        }
+    }
+
+    /// Runs it until it ends by itself: exit code and what it said.
+    pub(crate) fn run(self) -> (i32, String) {
+        let mut gate = self.spawn();
+        let code = gate.wait();
+        (code, gate.log.text())
+    }
+}
+
+/// A running gate; killed when dropped.
+pub(crate) struct Gate {
+    child: Child,
+    /// What it writes to standard error.
+    pub(crate) log: Log,
+    addresses: HashMap<String, SocketAddr>,
+    admin: Option<String>,
+}
+
+impl Gate {
+    /// Where clients of the route that flags make connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.route("default")
+    }
+
+    /// Where clients of a route connect.
+    pub(crate) fn route(&self, name: &str) -> SocketAddr {
+        *self.addresses.get(name).expect("the route listens")
+    }
+
+    /// Where the admin listener is, as the log said it.
+    pub(crate) fn admin(&self) -> &str {
+        self.admin.as_deref().expect("there is an admin listener")
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks the admin listener.
+    pub(crate) fn get(&self, path: &str) -> http::Response {
+        http::get(self.admin(), path)
+    }
+
+    /// All metrics as they are now.
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.get("/metrics").body)
+    }
+
+    /// Returns once the metrics look like this.
+    pub(crate) fn wait_for_metrics(&self, what: &str, is: impl Fn(&Metrics) -> bool) -> Metrics {
+        eventually(what, || Some(self.metrics()).filter(|metrics| is(metrics)))
+    }
+
+    /// The record of the only connection there was so far, once it has ended.
+    pub(crate) fn record(&self) -> Value {
+        let mut records = self.records(1);
+        assert_eq!(records.len(), 1, "one connection was made: {records:#?}");
+        records.remove(0)
+    }
+
+    /// The connection records, once there are that many.
+    pub(crate) fn records(&self, count: usize) -> Vec<Value> {
+        self.log
+            .wait_for(&format!("{count} connection records"), |records| {
+                let connections = connections(records);
+                (connections.len() >= count).then_some(connections)
+            })
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), signal).expect("the gate runs");
+    }
+
+    /// Waits for the process to end by itself and returns its exit code, -1 if a signal ended it.
+    pub(crate) fn wait(&mut self) -> i32 {
+        let status = eventually("the gate ends", || {
+            self.child.try_wait().expect("it can be waited for")
+        });
+        self.log.wait_for_end();
+        status.code().unwrap_or(-1)
+    }
+
+    /// Asks it to stop and returns its exit code.
+    pub(crate) fn terminate(&mut self) -> i32 {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// How many descriptors it holds open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        match std::fs::read_dir(folder) {
+            Ok(entries) => entries.count(),
+            // The process is not dumpable, so only root may look inside; it can still count for itself. The
+            // connection that asks is one of them.
+            Err(_) => self.metrics().value("process_open_fds", &[]) as usize - 1,
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("what the gate said:\n{}", self.log.text());
+        }
+    }
+}
+
+/// The connection records among all others.
+pub(crate) fn connections(records: &[Value]) -> Vec<Value> {
+    let connections = records.iter().filter(|r| r["event"] == "connection");
+    connections.cloned().collect()
+}
+
+/// A log that grows.
+#[derive(Clone)]
+pub(crate) struct Log(Arc<(Mutex<Lines>, Condvar)>);
+
+#[derive(Default)]
+struct Lines {
+    text: Vec<String>,
+    records: Vec<Value>,
+    ended: bool,
+}
+
+impl Log {
+    fn reading(stderr: ChildStderr) -> Self {
+        let log = Self(Arc::default());
+        let writer = log.clone();
+        std::thread::spawn(move || {
+            let (lines, changed) = &*writer.0;
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                let mut lines = lines.lock().expect("no reader panics");
+                lines.records.extend(serde_json::from_str::<Value>(&line));
+                lines.text.push(line);
+                changed.notify_all();
+            }
+            lines.lock().expect("no reader panics").ended = true;
+            changed.notify_all();
+        });
+        log
+    }
+
+    /// Every line so far that is a JSON value.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        self.0.0.lock().expect("no reader panics").records.clone()
+    }
+
+    /// Every line so far.
+    pub(crate) fn text(&self) -> String {
+        self.0.0.lock().expect("no reader panics").text.join("\n")
+    }
+
+    /// Returns what is found once it is found.
+    pub(crate) fn wait_for<T>(&self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        self.wait(what, |lines| find(&lines.records))
+    }
+
+    /// Returns the first record like this, once there is one.
+    pub(crate) fn wait_for_record(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        self.wait_for(what, |records| records.iter().find(|r| is(r)).cloned())
+    }
+
+    /// Returns once a line holds this text.
+    pub(crate) fn wait_for_text(&self, text: &str) {
+        self.wait(text, |lines| {
+            let found = lines.text.iter().any(|line| line.contains(text));
+            found.then_some(())
+        });
+    }
+
+    fn wait_for_end(&self) {
+        self.wait("the end of the log", |lines| lines.ended.then_some(()));
+    }
+
+    fn wait<T>(&self, what: &str, find: impl Fn(&Lines) -> Option<T>) -> T {
+        let (lines, changed) = &*self.0;
+        let deadline = Instant::now() + PATIENCE;
+        let mut guard = lines.lock().expect("no reader panics");
+        loop {
+            if let Some(found) = find(&guard) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                left > Duration::ZERO && !guard.ended,
+                "gave up waiting: {what}; the log:\n{}",
+                guard.text.join("\n")
+            );
+            guard = changed
+                .wait_timeout(guard, left)
+                .expect("no reader panics")
+                .0;
+        }
+    }
+}
