@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::support::gate::{Gate, Setup};
 use crate::support::http::{self, Metrics};
 use crate::support::peers::{Input, run};
-use crate::support::pki::{Pki, temporary_folder};
-use crate::support::{eventually, target};
+use crate::support::pki::{Pki, server_params, temporary_folder};
+use crate::support::{eventually, raise_descriptor_limit, target};
 
 fn started() -> (target::Target<target::Ended>, Gate) {
     let target = target::echo();
@@ -21,7 +21,9 @@ fn started() -> (target::Target<target::Ended>, Gate) {
 fn a_serving_gate_is_alive_and_ready() {
     let (_target, gate) = started();
     assert_eq!(gate.get("/livez").status, 200);
-    assert_eq!(gate.get("/readyz").status, 200);
+    eventually("ready", || {
+        (gate.get("/readyz").status == 200).then_some(())
+    });
 }
 
 #[test]
@@ -309,7 +311,9 @@ fn the_admin_listener_can_be_a_unix_socket() {
     let mut gate = Setup::open_to(&Pki::shared(), &target)
         .flag("--admin", &path)
         .start();
-    assert_eq!(http::get(&path, "/readyz").status, 200);
+    eventually("ready", || {
+        (http::get(&path, "/readyz").status == 200).then_some(())
+    });
     assert_eq!(gate.terminate(), 0);
     // What a killed gate leaves behind does not keep the next one from starting.
     drop(std::os::unix::net::UnixListener::bind(
@@ -350,4 +354,44 @@ fn the_gate_can_be_the_way_to_its_own_metrics() {
     let mut curl = crate::support::peers::curl(gate.address(), "/metrics", &client);
     let done = run(&mut curl, &Input::All(b""));
     assert!(done.stdout.contains("portcullis_build_info"), "{done:?}");
+}
+
+#[test]
+fn a_server_certificate_that_expires_while_serving_makes_the_gate_not_ready_and_no_more() {
+    let pki = Pki::shared();
+    let target = target::echo();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mut params = server_params();
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1)
+        + now.expect("it is past 1970")
+        + std::time::Duration::from_secs(4);
+    let server = pki.forge(&params);
+    let gate = Setup::open_to(&pki, &target)
+        .flag("--cert", server.cert())
+        .flag("--key", server.key())
+        .start();
+    let mut client = pki.client("early").connect(gate.address());
+    client.prove_admitted();
+    let answer = eventually("not ready", || {
+        Some(gate.get("/readyz"))
+            .filter(|answer| answer.status == 503 && answer.body.contains("expired"))
+    });
+    assert!(answer.body.contains('['), "{answer:?}");
+    assert_eq!(gate.get("/livez").status, 200);
+    client.prove_admitted();
+}
+
+#[test]
+fn silent_connections_to_the_admin_listener_lock_no_probe_out_for_long() {
+    raise_descriptor_limit();
+    let (_target, gate) = started();
+    let silent: Vec<_> = (0..300)
+        .map(|_| std::net::TcpStream::connect(gate.admin()).expect("it accepts"))
+        .collect();
+    assert_eq!(gate.get("/livez").status, 200);
+    Pki::shared()
+        .client("unhindered")
+        .connect(gate.address())
+        .prove_admitted();
+    drop(silent);
 }

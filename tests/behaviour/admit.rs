@@ -2,6 +2,7 @@
 //! a reset, the record names the reason, and the target has accepted nothing at all.
 
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -344,7 +345,23 @@ fn a_uri_rule_matches_whole_segments_of_plain_uris() {
     for name in refused {
         assert!(!door.admits_names([uri(name)]), "{name}");
     }
-    assert!(!door.admits_names([dns("spiffe://cluster.local/team/a")]));
+}
+
+#[test]
+fn a_certificate_with_a_name_that_is_none_is_refused_whole() {
+    let door = Door::with(&[
+        ("--allow-uri", "spiffe://cluster.local/team/**"),
+        ("--allow-dns", "prometheus.test"),
+    ]);
+    let not_a_dns_name = dns("spiffe://cluster.local/team/a");
+    let params = client_params([not_a_dns_name, dns("prometheus.test")]);
+    let mut connection = door.pki.forge(&params).connect(door.address());
+    assert_eq!(
+        connection.ending(),
+        Ending::Alert(AlertDescription::BadCertificate)
+    );
+    assert_eq!(door.target.accepts(), 0);
+    assert_eq!(door.gate.record()["outcome"], "handshake_failed");
 }
 
 #[test]
@@ -585,4 +602,36 @@ fn no_byte_reaches_the_target_before_admission() {
     assert_eq!(ending, Ending::Alert(AlertDescription::CertificateRequired));
     assert_eq!(door.target.accepts(), 0);
     drop(silent);
+}
+
+#[test]
+fn a_session_ends_within_a_second_of_its_certificate() {
+    let door = Door::open();
+    // Long enough to get in. The second that notAfter names still belongs to the certificate.
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("it is past 1970");
+    let last_second = Duration::from_secs(since_1970.as_secs() + 3);
+    let mut params = client_params([dns("short-lived.test")]);
+    params.not_after = date_time_ymd(1970, 1, 1) + last_second;
+    let credentials = door.pki.forge(&params);
+    let mut short = credentials.connect(door.address());
+    short.prove_admitted();
+    let mut long = door.pki.client("long-lived").connect(door.address());
+    long.prove_admitted();
+
+    let ending = short.ending();
+    let expired = UNIX_EPOCH + last_second + Duration::from_secs(1);
+    let late = SystemTime::now()
+        .duration_since(expired)
+        .expect("not before it expired");
+    assert!(ending.is_a_cut(), "{ending:?}");
+    // A second is promised; another is for a machine that has other work.
+    assert!(late < Duration::from_secs(2), "{late:?}");
+    assert_eq!(door.target.result(), Ended::Reset);
+    drop(short);
+    assert_eq!(door.gate.record()["outcome"], "evicted");
+    long.prove_admitted();
+    let refused = credentials.connect(door.address()).ending();
+    assert_eq!(refused, Ending::Alert(AlertDescription::CertificateExpired));
 }

@@ -2,6 +2,7 @@
 //! message says where, which value, what is wrong and what to do; every flag has a variable and a place in the file.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use crate::support::gate::{Gate, Setup, portcullis};
 use crate::support::peers::{Done, Input, run};
@@ -43,7 +44,6 @@ fn a_value_that_is_none_is_refused_with_its_flag_and_a_remedy() {
         ),
         ("--target", "0.0.0.0:9100", &["loopback"]),
         ("--target", "[::]:9100", &["loopback"]),
-        ("--target", "[::ffff:10.0.0.1]:9100", &["loopback"]),
         ("--admin", "0.0.0.0:54900", &["loopback"]),
         ("--admin", "10.0.0.1:54900", &["loopback"]),
         ("--admin", "on", &["off"]),
@@ -56,7 +56,7 @@ fn a_value_that_is_none_is_refused_with_its_flag_and_a_remedy() {
         ("--handshake-timeout", "0s", &["short"]),
         ("--handshake-timeout", "10", &["10s"]),
         ("--connect-timeout", "soon", &["10s"]),
-        ("--idle-timeout", "0", &["10s"]),
+        ("--idle-timeout", "0", &["short"]),
         ("--max-session", "1 fortnight", &["10s"]),
         ("--drain-timeout", "", &["--drain-timeout"]),
         ("--bind-timeout", "2h", &["1h"]),
@@ -69,7 +69,7 @@ fn a_value_that_is_none_is_refused_with_its_flag_and_a_remedy() {
         ("--allow-uri", "*://td/x", &["scheme"]),
         ("--allow-uri", "spiffe://td/a*/b", &["segment"]),
         ("--allow-uri", "spiffe://td/**/b", &["/**"]),
-        ("--allow-uri", "not a uri", &["scheme"]),
+        ("--allow-uri", "not a uri", &["RFC 3986"]),
         ("--allow-spki", "sha1:AAAA", &["sha256:"]),
         ("--allow-spki", "sha256:short", &["sha256:"]),
         ("--allow-from", "10.0.0.0/33", &["10.0.0.0/8"]),
@@ -81,6 +81,15 @@ fn a_value_that_is_none_is_refused_with_its_flag_and_a_remedy() {
         texts.extend([*flag, *value]);
         refused(sound().flag(flag, *value), &texts);
     }
+}
+
+#[test]
+fn an_ipv4_address_in_ipv6_clothes_is_judged_as_what_it_is() {
+    let setup = sound().flag("--target", "[::ffff:10.0.0.1]:9100");
+    refused(setup, &["--target", "10.0.0.1:9100", "loopback"]);
+    let admin = sound().flag("--admin", "[::ffff:10.0.0.1]:9100");
+    refused(admin, &["--admin", "[::ffff:10.0.0.1]:9100", "loopback"]);
+    let _loopback = sound().flag("--target", "[::ffff:127.0.0.1]:9").start();
 }
 
 #[test]
@@ -285,19 +294,19 @@ fn a_mistake_in_the_file_is_named_with_its_line() {
     let mistakes: &[(&str, &[&str])] = &[
         (
             "alow_from = [\"10.0.0.0/8\"]\n",
-            &["alow_from", "gate.toml:23"],
+            &["alow_from", "gate.toml:21"],
         ),
         (
             "proxy_protocol = \"v3\"\n",
-            &["proxy_protocol", "gate.toml:23", "v2"],
+            &["proxy_protocol", "gate.toml:21", "v2"],
         ),
         (
             "unsafe_target = \"perhaps\"\n",
-            &["unsafe_target", "gate.toml:23"],
+            &["unsafe_target", "gate.toml:21"],
         ),
         (
             "allow_any_client = true\n",
-            &["allow_any_client", "gate.toml:23", "leave one of them out"],
+            &["allow_any_client", "gate.toml:21", "leave one of them out"],
         ),
         (
             "[[route]]\nname = \"third\"\n",
@@ -305,22 +314,22 @@ fn a_mistake_in_the_file_is_named_with_its_line() {
                 "listen",
                 "target",
                 "nobody would be admitted",
-                "gate.toml:23",
+                "gate.toml:21",
             ],
         ),
         (
             "[[route]]\nname = \"other\"\nlisten = \"127.0.0.1:0\"\ntarget = \"127.0.0.1:9\"\nallow_any_client = true\n",
-            &["other", "gate.toml:24"],
+            &["other", "gate.toml:22"],
         ),
         (
             "[[route]]\nname = \"third\"\nlisten = \"127.0.0.1:0\"\ntarget = \"10.0.0.1:9\"\nallow_any_client = true\n",
-            &["10.0.0.1:9", "gate.toml:26", "unsafe_target"],
+            &["10.0.0.1:9", "gate.toml:24", "unsafe_target"],
         ),
         (
             "[[route]]\nname = \"a b\"\nlisten = \"127.0.0.1:0\"\ntarget = \"127.0.0.1:9\"\nallow = { uri = [\"spiffe://*/x\"] }\n",
-            &["a b", "gate.toml:24", "spiffe://*/x", "gate.toml:27"],
+            &["a b", "gate.toml:22", "spiffe://*/x", "gate.toml:25"],
         ),
-        ("this is no toml\n", &["gate.toml:23"]),
+        ("this is no toml\n", &["gate.toml:21"]),
         ("[unknown]\n", &["unknown", "gate.toml"]),
     ];
     for (tail, texts) in mistakes {
@@ -361,7 +370,7 @@ fn flags_of_a_route_beside_routes_of_the_file_are_refused() {
 }
 
 /// Every flag by its variable, and none on the command line.
-fn by_variables(pki: &Pki, target: &str) -> Setup {
+fn by_variables(pki: &Arc<Pki>, target: &str) -> Setup {
     let server = pki.server();
     let variables: [(&str, OsString); 22] = [
         ("LISTEN", "127.0.0.1:0".into()),
@@ -554,13 +563,13 @@ fn help_names_every_flag_with_variable_and_default() {
     for command in ["serve", "check", "explain"] {
         let text = help(&[command]).stdout;
         for (flag, default) in flags {
-            let Some((_, about)) = text
-                .split_once(&format!("{flag} "))
-                .or_else(|| text.split_once(&format!("{flag}[")))
-            else {
-                panic!("{command} --help does not mention {flag}: {text}");
-            };
-            let about = about.split("\n      --").next().unwrap_or_default();
+            let option = format!("\n      {flag}");
+            let about = text
+                .split(&option)
+                .skip(1)
+                .find(|rest| rest.starts_with([' ', '[']));
+            let about = about.and_then(|rest| rest.split("\n      --").next());
+            let about = about.unwrap_or_else(|| panic!("{command} {flag}: not in {text}"));
             let variable = format!("PORTCULLIS_{}", flag[2..].to_uppercase().replace('-', "_"));
             assert!(
                 about.contains(&variable),

@@ -347,3 +347,18 @@ fn connections_that_live_when_the_gate_is_told_to_end_at_once_have_their_record(
         "{records:#?}"
     );
 }
+
+#[test]
+fn a_log_that_nobody_reads_any_more_does_not_stop_the_gate() {
+    let pki = Pki::shared();
+    let target = target::echo();
+    let gate = Setup::open_to(&pki, &target).start_and_stop_reading();
+    for _ in 0..3 {
+        pki.client("unread")
+            .connect(gate.address())
+            .prove_admitted();
+    }
+    gate.wait_for_metrics("three records would have been written", |metrics| {
+        metrics.value("portcullis_connections_closed_total", &[]) == 3.0
+    });
+}

@@ -144,9 +144,70 @@ impl Connection {
         Ok(Self { stream })
     }
 
+    /// Connects and sends all that the client's side of the handshake makes, these bytes and a close_notify at once.
+    pub(crate) fn open_and_say(
+        address: SocketAddr,
+        config: Arc<ClientConfig>,
+        bytes: &[u8],
+    ) -> Self {
+        let tls = ClientConnection::new(config, server_name()).expect("a configuration");
+        let socket = TcpStream::connect(address).expect("the gate accepts");
+        patient(&socket.try_clone().expect("a descriptor is left").into());
+        let mut stream = StreamOwned::new(tls, socket);
+        let (tls, socket) = (&mut stream.conn, &mut stream.sock);
+        tls.write_tls(socket).expect("the gate reads");
+        while tls.is_handshaking() {
+            tls.read_tls(socket).expect("the gate answers");
+            tls.process_new_packets().expect("a handshake");
+        }
+        let mut flight = Vec::new();
+        tls.writer().write_all(bytes).expect("it fits");
+        tls.send_close_notify();
+        while tls.wants_write() {
+            tls.write_tls(&mut flight).expect("a vector takes all");
+        }
+        socket.write_all(&flight).expect("the gate reads");
+        Self { stream }
+    }
+
+    /// Connects with a handshake whose bytes arrive one at a time.
+    pub(crate) fn open_slowly(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        let tls = ClientConnection::new(config, server_name()).expect("a configuration");
+        let socket = TcpStream::connect(address).expect("the gate accepts");
+        patient(&socket.try_clone().expect("a descriptor is left").into());
+        socket.set_nodelay(true).expect("an option of TCP");
+        let mut stream = StreamOwned::new(tls, socket);
+        let (tls, socket) = (&mut stream.conn, &mut stream.sock);
+        while tls.is_handshaking() || tls.wants_write() {
+            let mut flight = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut flight).expect("a vector takes all");
+            }
+            for byte in flight {
+                socket.write_all(&[byte]).expect("the gate reads");
+            }
+            if tls.is_handshaking() {
+                tls.read_tls(socket).expect("the gate answers");
+                tls.process_new_packets().expect("a handshake");
+            }
+        }
+        Self { stream }
+    }
+
+    /// Changes the keys of the sending direction (RFC 8446 section 4.6.3).
+    pub(crate) fn update_keys(&mut self) {
+        self.stream.conn.refresh_traffic_keys().expect("TLS 1.3");
+    }
+
     /// The TLS state, for facts about the handshake.
     pub(crate) fn tls(&self) -> &ClientConnection {
         &self.stream.conn
+    }
+
+    /// The TCP socket below, once more.
+    pub(crate) fn socket(&self) -> Socket {
+        let socket = self.stream.sock.try_clone();
+        socket.expect("a descriptor is left").into()
     }
 
     /// The address that the gate sees.
@@ -172,6 +233,8 @@ impl Connection {
     pub(crate) fn send_until_blocked(&mut self) -> usize {
         let socket = &self.stream.sock;
         socket.set_write_timeout(Some(BLOCKED)).expect("a duration");
+        // rustls turns to reading when it cannot write.
+        socket.set_read_timeout(Some(BLOCKED)).expect("a duration");
         let block = vec![0; 1 << 16];
         let mut taken = 0;
         while taken < 1 << 30 {

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,6 +45,8 @@ pub(crate) struct Setup {
     variables: Vec<(String, OsString)>,
     routes: usize,
     admin: bool,
+    /// Keeps the files that the flags name.
+    pki: Option<Arc<Pki>>,
 }
 
 impl Setup {
@@ -56,11 +58,12 @@ impl Setup {
             variables: Vec::new(),
             routes: 1,
             admin: true,
+            pki: None,
         }
     }
 
     /// One route on a free port to a target, and an admin listener on another; nobody is allowed yet.
-    pub(crate) fn to(pki: &Pki, target: &str) -> Self {
+    pub(crate) fn to(pki: &Arc<Pki>, target: &str) -> Self {
         Self::bare()
             .flag("--listen", "127.0.0.1:0")
             .flag("--admin", "127.0.0.1:0")
@@ -69,13 +72,14 @@ impl Setup {
     }
 
     /// As [`Setup::to`], admitting whoever the development CA vouches for.
-    pub(crate) fn open_to<T>(pki: &Pki, target: &Target<T>) -> Self {
+    pub(crate) fn open_to<T>(pki: &Arc<Pki>, target: &Target<T>) -> Self {
         Self::to(pki, &target.flag()).switch("--allow-any-client")
     }
 
     /// The server's certificate and the CA of its clients, all of the development PKI.
-    pub(crate) fn credentials(self, pki: &Pki) -> Self {
+    pub(crate) fn credentials(mut self, pki: &Arc<Pki>) -> Self {
         let server = pki.server();
+        self.pki = Some(Arc::clone(pki));
         self.flag("--cert", server.cert())
             .flag("--key", server.key())
             .flag("--client-ca", pki.ca())
@@ -158,6 +162,13 @@ impl Setup {
         gate
     }
 
+    /// As [`Setup::start`], and then closes the pipe that the log goes to.
+    pub(crate) fn start_and_stop_reading(self) -> Gate {
+        let gate = self.start();
+        gate.log.stop_reading();
+        gate
+    }
+
     /// Starts it and waits for nothing.
     pub(crate) fn spawn(self) -> Gate {
         let mut command = portcullis(&self.wrapper);
@@ -173,6 +184,7 @@ impl Setup {
             log,
             addresses: HashMap::new(),
             admin: None,
+            _pki: self.pki,
         }
     }
 
@@ -191,6 +203,7 @@ pub(crate) struct Gate {
     pub(crate) log: Log,
     addresses: HashMap<String, SocketAddr>,
     admin: Option<String>,
+    _pki: Option<Arc<Pki>>,
 }
 
 impl Gate {
@@ -303,6 +316,8 @@ pub(crate) struct Log(Arc<(Mutex<Lines>, Condvar)>);
 struct Lines {
     text: Vec<String>,
     records: Vec<Value>,
+    /// Nobody wants to read on.
+    enough: bool,
     ended: bool,
 }
 
@@ -311,28 +326,36 @@ impl Log {
         let log = Self(Arc::default());
         let writer = log.clone();
         std::thread::spawn(move || {
-            let (lines, changed) = &*writer.0;
+            let changed = &writer.0.1;
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                let mut lines = lines.lock().expect("no reader panics");
+                let mut lines = writer.lines();
                 lines.records.extend(serde_json::from_str::<Value>(&line));
                 lines.text.push(line);
                 changed.notify_all();
+                if lines.enough {
+                    break;
+                }
             }
-            lines.lock().expect("no reader panics").ended = true;
+            writer.lines().ended = true;
             changed.notify_all();
         });
         log
     }
 
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        // A test that panicked while it looked has broken nothing.
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Every line so far that is a JSON value.
     pub(crate) fn records(&self) -> Vec<Value> {
-        self.0.0.lock().expect("no reader panics").records.clone()
+        self.lines().records.clone()
     }
 
     /// Every line so far.
     pub(crate) fn text(&self) -> String {
-        self.0.0.lock().expect("no reader panics").text.join("\n")
+        self.lines().text.join("\n")
     }
 
     /// Returns what is found once it is found.
@@ -353,14 +376,19 @@ impl Log {
         });
     }
 
+    /// Closes the pipe at the next line that comes.
+    fn stop_reading(&self) {
+        self.lines().enough = true;
+    }
+
     fn wait_for_end(&self) {
         self.wait("the end of the log", |lines| lines.ended.then_some(()));
     }
 
     fn wait<T>(&self, what: &str, find: impl Fn(&Lines) -> Option<T>) -> T {
-        let (lines, changed) = &*self.0;
+        let changed = &self.0.1;
         let deadline = Instant::now() + PATIENCE;
-        let mut guard = lines.lock().expect("no reader panics");
+        let mut guard = self.lines();
         loop {
             if let Some(found) = find(&guard) {
                 return found;
@@ -371,10 +399,8 @@ impl Log {
                 "gave up waiting: {what}; the log:\n{}",
                 guard.text.join("\n")
             );
-            guard = changed
-                .wait_timeout(guard, left)
-                .expect("no reader panics")
-                .0;
+            let waited = changed.wait_timeout(guard, left);
+            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -84,6 +85,61 @@ pub(crate) fn run(command: &mut Command, input: &Input<'_>) -> Done {
         code,
         stdout: stdout.join().expect("the reader ends"),
         stderr: stderr.join().expect("the reader ends"),
+    }
+}
+
+/// A peer that is spoken with while it runs; killed when dropped.
+pub(crate) struct Dialogue {
+    stdin: ChildStdin,
+    said: Arc<Mutex<String>>,
+    _process: KillOnDrop,
+}
+
+impl Dialogue {
+    /// Starts it and listens to both of its outputs.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = start(command);
+        let said = Arc::new(Mutex::new(String::new()));
+        let outputs: [Box<dyn Read + Send>; 2] = [
+            Box::new(child.stdout.take().expect("it is piped")),
+            Box::new(child.stderr.take().expect("it is piped")),
+        ];
+        for mut output in outputs {
+            let said = Arc::clone(&said);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(len @ 1..) = output.read(&mut buffer) {
+                    let text = String::from_utf8_lossy(&buffer[..len]);
+                    said.lock().expect("nobody panics here").push_str(&text);
+                }
+            });
+        }
+        Self {
+            stdin: child.stdin.take().expect("it is piped"),
+            said,
+            _process: KillOnDrop(child),
+        }
+    }
+
+    /// Writes to its standard input.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.stdin
+            .write_all(text.as_bytes())
+            .expect("the peer reads");
+    }
+
+    /// Returns once it has said this, and forgets all it said until then.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        eventually(text, || {
+            let mut said = self.said.lock().expect("nobody panics here");
+            let end = said.find(text)? + text.len();
+            said.drain(..end);
+            Some(())
+        });
     }
 }
 

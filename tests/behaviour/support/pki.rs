@@ -18,6 +18,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::gate::portcullis;
+use super::peers::openssl;
 use super::sha256;
 
 /// The name that every server certificate here has, whatever address it is reached at.
@@ -112,7 +113,12 @@ impl Pki {
         params: &CertificateParams,
         algorithm: &'static SignatureAlgorithm,
     ) -> Credentials {
-        let key = KeyPair::generate_for(algorithm).expect("a key");
+        let key = if algorithm == &rcgen::PKCS_ED25519 {
+            // rcgen writes a form (RFC 5958 with the public key) that OpenSSL 3.0 does not read.
+            KeyPair::from_pem(&openssl(&["genpkey", "-algorithm", "ed25519"])).expect("a key")
+        } else {
+            KeyPair::generate_for(algorithm).expect("a key")
+        };
         let leaf = self.authority.sign(params, &key);
         self.store(&[&leaf], &key)
     }
