@@ -283,6 +283,38 @@ fn a_refused_client_that_goes_on_talking_is_not_listened_to_for_ever() {
 }
 
 #[test]
+fn a_verdict_stands_whatever_the_refused_client_does_next() {
+    let timed_out = Door::built(|setup| {
+        setup
+            .flag("--allow-dns", "somebody.else")
+            .flag("--handshake-timeout", "700ms")
+    });
+    let crowded = Door::built(|setup| {
+        setup
+            .flag("--allow-dns", "somebody.else")
+            .flag("--max-handshakes", "1")
+    });
+    for door in [timed_out, crowded] {
+        let mut stays = door.pki.client("prometheus").connect(door.address());
+        assert_eq!(
+            stays.ending(),
+            Ending::Alert(AlertDescription::AccessDenied)
+        );
+        let pushes = std::net::TcpStream::connect(door.address()).expect("the gate accepts");
+        let source = stays.source().to_string();
+        let record = door.gate.log.wait_for_record("a verdict", |record| {
+            record["event"] == "connection" && record["source"] == source
+        });
+        assert_eq!(record["outcome"], "not_admitted", "{record}");
+        assert!(
+            record["names"].to_string().contains("prometheus.test"),
+            "{record}"
+        );
+        drop(pushes);
+    }
+}
+
+#[test]
 fn a_dns_rule_is_exact_but_for_case_and_looks_at_dns_names_only() {
     let door = Door::with(&[("--allow-dns", "prometheus.monitoring.svc")]);
     assert!(door.admits_names([dns("prometheus.monitoring.svc")]));

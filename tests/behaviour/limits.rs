@@ -551,7 +551,7 @@ fn an_idle_session_costs_little_memory() {
     let more = open(400);
     target.wait_for_accepts(500);
     let each = resident_bytes(&gate).saturating_sub(before) / 400;
-    assert!(each < 32 << 10, "{each} bytes for each idle session");
+    assert!(each < 16 << 10, "{each} bytes for each idle session");
     drop((first, more));
 }
 

@@ -110,12 +110,12 @@ fn there_is_exactly_one_record_whatever_the_outcome() {
         .start();
     let (good, stranger) = (pki.client("prometheus"), pki.client("stranger"));
     let silent = TcpStream::connect(gate.address()).expect("the gate accepts");
-    let mut refused = stranger.connect(gate.address());
-    refused.ending();
+    stranger.connect(gate.address()).ending();
     let mut garbage = TcpStream::connect(gate.address()).expect("the gate accepts");
     garbage
         .write_all(b"GET / HTTP/1.1\r\n\r\n")
         .expect("the gate reads");
+    drop(garbage);
     let mut idle: Vec<_> = (0..2).map(|_| good.connect(gate.address())).collect();
     for connection in &mut idle {
         connection.prove_admitted();
