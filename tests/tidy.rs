@@ -21,8 +21,14 @@ const LAYERS: &[&[&str]] = &[
     &["identity", "lifecycle"],
 ];
 
-/// The files that may start tasks or threads: the two loops that accept, and the root that owns them.
-const SPAWNERS: &[&str] = &["src/gate/accept.rs", "src/admin.rs", "src/serve.rs"];
+/// Where tasks and threads may be started: the two loops that accept, the root that owns them, and the demonstration,
+/// which is a small root of its own.
+const SPAWNERS: &[&str] = &[
+    "src/gate/accept.rs",
+    "src/admin.rs",
+    "src/serve.rs",
+    "src/cli/demo/",
+];
 
 const MOST_LINES: usize = 400;
 
@@ -168,7 +174,7 @@ fn only_the_owners_of_tasks_spawn() {
     ];
     let mut offences = Vec::new();
     for source in rust_files("src") {
-        if SPAWNERS.contains(&source.name.as_str()) {
+        if SPAWNERS.iter().any(|place| source.name.starts_with(place)) {
             continue;
         }
         for (number, line) in source.shipped() {
@@ -261,6 +267,8 @@ fn no_key_and_no_path_of_a_machine_is_committed() {
         let text = String::from_utf8_lossy(&bytes);
         for (number, line) in text.lines().enumerate() {
             let begins_key = line.trim_start().starts_with("-----BEGIN") && line.contains(&key);
+            // A home that is nobody's, in samples.
+            let line = line.replace("/home/me/", "");
             if begins_key || homes.iter().any(|home| line.contains(home.as_str())) {
                 offences.push(format!("{name}:{}", number + 1));
             }

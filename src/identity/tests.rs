@@ -1,3 +1,5 @@
+//! Certificates that a CA might be talked into signing, as tables and as properties.
+
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
 

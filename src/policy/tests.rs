@@ -1,3 +1,5 @@
+//! Rules against names, as tables and as properties.
+
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 
