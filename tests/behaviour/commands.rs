@@ -522,7 +522,7 @@ mod demo {
         let mut running = KillOnDrop::of(start(&mut first));
         let line = eventually("a line to paste", || {
             let said = std::fs::read_to_string(&out).expect("it can be read");
-            let start = said.find("curl ")?;
+            let start = said.find("\ncurl ")? + 1;
             let line = said[start..].replace("\\\n", " ");
             let line = line.lines().next()?.to_owned();
             line.contains("https://").then_some(line)
