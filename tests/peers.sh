@@ -3,7 +3,7 @@
 # leaves none enabled.
 set -euo pipefail
 
-programs=(curl git haproxy gnutls-cli ip openssl prlimit prometheus prometheus-node-exporter promtool unshare)
+programs=(curl git haproxy gnutls-cli ip openssl prlimit setpriv prometheus prometheus-node-exporter promtool unshare)
 packages=(curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter util-linux)
 services=(haproxy prometheus prometheus-node-exporter)
 

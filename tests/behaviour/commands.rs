@@ -14,7 +14,7 @@ fn ran(command: &mut Command) -> Done {
 }
 
 fn command(name: &str, arguments: &[&str]) -> Command {
-    let mut command = portcullis(&[]);
+    let mut command = portcullis();
     command.arg(name).args(arguments);
     command
 }
@@ -154,6 +154,54 @@ mod pki_command {
             assert_eq!(forced.code, 0, "{forced:?}");
             assert_ne!(bytes(file), before);
         }
+    }
+
+    #[test]
+    fn what_it_revokes_is_revoked_for_openssl_and_stays_so() {
+        let folder = temporary_folder();
+        let dir = text(folder.path());
+        assert_eq!(ran(&mut pki(&["init", "--dir", dir])).code, 0);
+        let clients = ["issue", "client", "one", "two", "three", "--dir", dir];
+        assert_eq!(ran(&mut pki(&clients)).code, 0);
+        let (ca, list) = (folder.path().join("ca.crt"), folder.path().join("ca.crl"));
+        let cert = |name: &str| folder.path().join(name).join("tls.crt");
+        let revoked = |name: &str| {
+            let cert = cert(name);
+            let check = [
+                "verify",
+                "-crl_check",
+                "-CAfile",
+                text(&ca),
+                "-CRLfile",
+                text(&list),
+                text(&cert),
+            ];
+            let done = ran(Command::new("openssl").args(check));
+            assert_eq!(
+                done.code != 0,
+                done.stderr.contains("certificate revoked"),
+                "{done:?}"
+            );
+            done.code != 0
+        };
+        assert_eq!(
+            ran(&mut pki(&["revoke", text(&cert("one")), "--dir", dir])).code,
+            0
+        );
+        assert_eq!(
+            [revoked("one"), revoked("two"), revoked("three")],
+            [true, false, false]
+        );
+        let two = cert("two");
+        let serial = openssl(&["x509", "-in", text(&two), "-noout", "-serial"]);
+        let serial = serial.trim().trim_start_matches("serial=");
+        assert_eq!(ran(&mut pki(&["revoke", serial, "--dir", dir])).code, 0);
+        assert_eq!(
+            [revoked("one"), revoked("two"), revoked("three")],
+            [true, true, false]
+        );
+        let nonsense = ran(&mut pki(&["revoke", "neither", "--dir", dir]));
+        assert_eq!(nonsense.code, 2, "{nonsense:?}");
     }
 
     #[test]

@@ -492,17 +492,17 @@ fn an_unsafe_target_is_permitted_by_name_only_and_shown() {
 
 #[test]
 fn without_arguments_the_commands_are_shown() {
-    let nothing = run(&mut portcullis(&[]), &Input::All(b""));
+    let nothing = run(&mut portcullis(), &Input::All(b""));
     assert_eq!(nothing.code, 2, "{nothing:?}");
     for command in [
         "serve", "demo", "pki", "check", "explain", "scrape", "probe",
     ] {
         assert!(nothing.text().contains(command), "{command} in {nothing:?}");
     }
-    let unknown = run(portcullis(&[]).arg("server"), &Input::All(b""));
+    let unknown = run(portcullis().arg("server"), &Input::All(b""));
     assert_eq!(unknown.code, 2, "{unknown:?}");
     assert!(unknown.stderr.contains("serve"), "a hint: {unknown:?}");
-    let version = run(portcullis(&[]).arg("--version"), &Input::All(b""));
+    let version = run(portcullis().arg("--version"), &Input::All(b""));
     assert_eq!(
         version.stdout.trim(),
         concat!("portcullis ", env!("CARGO_PKG_VERSION"))
@@ -510,10 +510,7 @@ fn without_arguments_the_commands_are_shown() {
 }
 
 fn help(arguments: &[&str]) -> Done {
-    let done = run(
-        portcullis(&[]).args(arguments).arg("--help"),
-        &Input::All(b""),
-    );
+    let done = run(portcullis().args(arguments).arg("--help"), &Input::All(b""));
     assert_eq!(done.code, 0, "{done:?}");
     for line in done.stdout.lines() {
         assert!(line.chars().count() <= 100, "wide: {line}");

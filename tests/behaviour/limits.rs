@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -557,4 +559,74 @@ fn an_idle_session_costs_little_memory() {
 
 fn resident_bytes(gate: &Gate) -> usize {
     gate.metrics().value("process_resident_memory_bytes", &[]) as usize
+}
+
+/// How the gate runs in a pod: as nobody in particular. The tests of a user who is not root run it so anyway.
+#[test]
+fn without_any_privilege_it_serves_measures_itself_and_hides_its_memory() {
+    let pki = Pki::shared();
+    let target = target::exporter();
+    let folder = temporary_folder();
+    let open_to_all = |path: &Path| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("it is ours");
+    };
+    open_to_all(folder.path());
+    let server = pki.server();
+    let mut setup = Setup::open_to(&pki, &target);
+    let files = [
+        ("--cert", server.cert()),
+        ("--key", server.key()),
+        ("--client-ca", pki.ca()),
+    ];
+    for (number, (flag, from)) in files.into_iter().enumerate() {
+        let copy = folder.path().join(format!("{number}.pem"));
+        std::fs::copy(from, &copy).expect("a copy");
+        open_to_all(&copy);
+        setup = setup.flag(flag, copy);
+    }
+    if rustix::process::geteuid().is_root() {
+        let program = folder.path().join("portcullis");
+        std::fs::copy(PORTCULLIS, &program).expect("a copy");
+        open_to_all(&program);
+        let nobody = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ];
+        setup = setup.under(&nobody).copy(&program);
+    }
+    let gate = setup.start();
+    scrape(&gate, &pki);
+    let metrics = gate.metrics();
+    for name in [
+        "process_open_fds",
+        "process_max_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+    ] {
+        assert!(metrics.value(name, &[]) > 0.0, "{name}: {metrics:?}");
+    }
+    // The kernel gives the memory of a process that is not dumpable to root, whoever runs it: proc(5).
+    let memory = std::fs::metadata(format!("/proc/{}/mem", gate.pid())).expect("it runs");
+    assert_eq!(
+        memory.uid(),
+        0,
+        "another process of the same user could read the key"
+    );
+}
+
+#[test]
+fn there_are_as_many_workers_as_asked_for() {
+    let pki = Pki::shared();
+    let target = target::exporter();
+    let threads = |count: &str| {
+        let gate = Setup::open_to(&pki, &target)
+            .flag("--threads", count)
+            .start();
+        scrape(&gate, &pki);
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", gate.pid()));
+        tasks.expect("it runs").count()
+    };
+    assert_eq!(threads("5"), threads("1") + 4);
 }

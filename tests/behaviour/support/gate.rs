@@ -1,7 +1,7 @@
 //! The real binary, started as an operator would: flags, variables or a file; its log read line by line.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,12 +21,16 @@ use super::{PATIENCE, eventually, http};
 pub(crate) const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
 
 /// `portcullis` with none of this process's `PORTCULLIS_…` variables.
-pub(crate) fn portcullis(wrapper: &[&str]) -> Command {
+pub(crate) fn portcullis() -> Command {
+    program(&[], PORTCULLIS.as_ref())
+}
+
+fn program(wrapper: &[&str], program: &OsStr) -> Command {
     let mut command = match wrapper {
-        [] => Command::new(PORTCULLIS),
-        [program, arguments @ ..] => {
-            let mut command = Command::new(program);
-            command.args(arguments).arg(PORTCULLIS);
+        [] => Command::new(program),
+        [outer, arguments @ ..] => {
+            let mut command = Command::new(outer);
+            command.args(arguments).arg(program);
             command
         }
     };
@@ -41,6 +45,7 @@ pub(crate) fn portcullis(wrapper: &[&str]) -> Command {
 /// A gate about to be started.
 pub(crate) struct Setup {
     wrapper: Vec<&'static str>,
+    program: OsString,
     flags: Vec<OsString>,
     variables: Vec<(String, OsString)>,
     routes: usize,
@@ -54,6 +59,7 @@ impl Setup {
     pub(crate) fn bare() -> Self {
         Self {
             wrapper: Vec::new(),
+            program: PORTCULLIS.into(),
             flags: Vec::new(),
             variables: Vec::new(),
             routes: 1,
@@ -129,6 +135,12 @@ impl Setup {
         self
     }
 
+    /// Runs this copy of it.
+    pub(crate) fn copy(mut self, program: &Path) -> Self {
+        self.program = program.into();
+        self
+    }
+
     /// Says that no admin listener is to be waited for.
     pub(crate) fn without_admin(mut self) -> Self {
         self.admin = false;
@@ -171,7 +183,7 @@ impl Setup {
 
     /// Starts it and waits for nothing.
     pub(crate) fn spawn(self) -> Gate {
-        let mut command = portcullis(&self.wrapper);
+        let mut command = program(&self.wrapper, &self.program);
         command.arg("serve").args(&self.flags).envs(self.variables);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command

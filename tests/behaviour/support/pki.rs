@@ -149,7 +149,7 @@ pub(crate) fn write(path: &Path, text: &str) {
 
 /// `portcullis pki …`.
 pub(crate) fn pki(arguments: &[&str]) -> Command {
-    let mut command = portcullis(&[]);
+    let mut command = portcullis();
     command.arg("pki").args(arguments);
     command
 }
