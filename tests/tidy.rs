@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["event", "harden", "listen"],
     &["config"],
     &["policy"],
-    &["identity", "lifecycle"],
+    &["identity", "lifecycle", "places"],
 ];
 
 /// Where tasks and threads may be started: the two loops that accept, the root that owns them, and the demonstration,

@@ -4,26 +4,26 @@
 //! time of one poll; a connection keeps bytes of its own only while the other side does not take them, so an idle one
 //! keeps none. Many TLS records make one write. Never decides who may stay: the caller drops the pump for that.
 
+mod backlog;
+mod records;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
+use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::handshake::{Early, encode};
+use self::backlog::Backlog;
+use self::records::{Incoming, RECORD, Records};
+use super::handshake::Early;
 use crate::telemetry::Traffic;
 
 /// What is read from either socket at once.
 const READ: usize = 128 * 1024;
-/// The most a TLS record takes on the wire (RFC 8446 section 5.2, RFC 5246 section 6.2.3), and so the most that is kept
-/// of an incomplete one.
-const RECORD: usize = 18 * 1024 + 5;
 /// Once one direction has ended, the other may be silent for at most this long, or the idle timeout if that is shorter.
 const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// How long the last bytes of a clean end may take.
@@ -58,74 +58,6 @@ pub(super) enum Ending {
     Cut(&'static str),
 }
 
-/// Bytes that the receiving side has not taken yet.
-#[derive(Debug, Default)]
-struct Backlog {
-    bytes: Vec<u8>,
-    taken: usize,
-}
-
-impl Backlog {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Writes what is left, and frees the memory then.
-    fn poll_flush<W: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut W,
-        mut count: impl FnMut(usize),
-    ) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.bytes.get(self.taken..).filter(|rest| !rest.is_empty()) {
-            let written = ready!(poll_write(cx, to, rest))?;
-            self.taken += written;
-            count(written);
-        }
-        *self = Self::default();
-        Poll::Ready(Ok(()))
-    }
-
-    /// Writes new bytes, after the older ones, and keeps those that are not taken now.
-    fn send<W: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut W,
-        mut bytes: &[u8],
-        mut count: impl FnMut(usize),
-    ) -> io::Result<()> {
-        if !self.is_empty() {
-            self.push(bytes);
-            return Ok(());
-        }
-        while !bytes.is_empty() {
-            let Poll::Ready(written) = poll_write(cx, to, bytes) else {
-                self.push(bytes);
-                break;
-            };
-            let written = written?;
-            count(written);
-            bytes = bytes.get(written..).unwrap_or_default();
-        }
-        Ok(())
-    }
-}
-
-fn poll_write<W: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    to: &mut W,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
-    match ready!(Pin::new(to).poll_write(cx, bytes)) {
-        Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-        written => Poll::Ready(written),
-    }
-}
-
 /// Where one direction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
@@ -147,10 +79,8 @@ enum Flow {
 pub(super) struct Pump<'a, C, T> {
     client: C,
     target: T,
-    tls: Box<UnbufferedServerConnection>,
+    records: Records,
     traffic: &'a Traffic,
-    /// Of a record that has not come in whole.
-    ciphertext: Vec<u8>,
     to_target: Backlog,
     to_client: Backlog,
     upward: Flow,
@@ -174,13 +104,9 @@ where
         Self {
             client,
             target,
-            tls,
+            records: Records::new(tls, early.ciphertext),
             traffic,
-            ciphertext: early.ciphertext,
-            to_target: Backlog {
-                bytes: early.plaintext,
-                taken: 0,
-            },
+            to_target: early.plaintext.into(),
             to_client: Backlog::default(),
             upward: if early.closed {
                 Flow::Ending
@@ -291,7 +217,7 @@ where
 
     /// Reads from the client, decrypts, and hands the plaintext to the target.
     fn poll_receive(&mut self, cx: &mut Context<'_>, lent: &mut Buffers) -> Poll<()> {
-        let kept = self.ciphertext.len();
+        let kept = self.records.incomplete().len();
         let Some((old, new)) = lent
             .input
             .split_at_mut_checked(kept)
@@ -313,9 +239,16 @@ where
             return Poll::Ready(());
         }
         self.moved = true;
-        old.copy_from_slice(&self.ciphertext);
+        old.copy_from_slice(self.records.incomplete());
         let records = lent.input.get_mut(..kept + read).unwrap_or_default();
-        let decrypted = self.decrypt(records, &mut lent.output);
+        let (decrypted, end) =
+            self.records
+                .decrypt(records, &mut lent.output, self.to_client.end());
+        self.upward = match end {
+            Incoming::Open => Flow::Open,
+            Incoming::Closed => Flow::Ending,
+            Incoming::Broken(why) => Flow::Cutting(why),
+        };
         let plaintext = lent.output.get(..decrypted).unwrap_or_default();
         let Self {
             to_target,
@@ -330,56 +263,6 @@ where
             return self.target_refuses();
         }
         Poll::Ready(())
-    }
-
-    /// Decrypts every whole record into `output`, which is as large as `records`, and keeps the rest of the ciphertext.
-    /// Returns how much plaintext there is; the end of the client's direction shows in `upward`.
-    fn decrypt(&mut self, records: &mut [u8], output: &mut [u8]) -> usize {
-        let mut used = 0;
-        let mut decrypted = 0;
-        loop {
-            let rest = records.get_mut(used..).unwrap_or_default();
-            let UnbufferedStatus { discard, state } = self.tls.process_tls_records(rest);
-            used += discard;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(Ok(record)) = traffic.next_record() {
-                        let end = decrypted + record.payload.len();
-                        let Some(space) = output.get_mut(decrypted..end) else {
-                            unreachable!("plaintext is never longer than the records it came in");
-                        };
-                        space.copy_from_slice(record.payload);
-                        decrypted = end;
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut self.to_client.bytes, |to| data.encode(to))
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.upward = Flow::Ending,
-                Ok(ConnectionState::WriteTraffic(_) | ConnectionState::Closed) => break,
-                Ok(_) => {
-                    self.upward = Flow::Cutting("TLS came into a state that it never should");
-                    break;
-                }
-                Err(rustls::Error::AlertReceived(_)) => {
-                    self.upward = Flow::Cutting("the client ended TLS with an alert");
-                    break;
-                }
-                Err(_) => {
-                    self.upward = Flow::Cutting("the client broke TLS");
-                    break;
-                }
-            }
-        }
-        self.ciphertext = match self.upward {
-            // RFC 8446 section 6.1: whatever follows close_notify is ignored.
-            Flow::Open => records.get(used..).unwrap_or_default().to_vec(),
-            Flow::Ending | Flow::Cutting(_) | Flow::Ended | Flow::Cut(_) | Flow::Broken(_) => {
-                Vec::new()
-            }
-        };
-        decrypted
     }
 
     /// One step from target to client, plaintext in and ciphertext out; pending if none can be taken.
@@ -425,7 +308,7 @@ where
         }
         let plaintext = space.filled();
         if plaintext.is_empty() {
-            self.downward = if self.close_notify() {
+            self.downward = if self.records.close_notify(self.to_client.end()) {
                 Flow::Ending
             } else {
                 Flow::Cutting("TLS could not be ended")
@@ -433,7 +316,9 @@ where
             return Poll::Ready(());
         }
         self.moved = true;
-        let encrypted = self.writer(|writer| writer.encrypt(plaintext, &mut lent.output).ok());
+        let encrypted = self
+            .records
+            .encrypt(plaintext, &mut lent.output, self.to_client.end());
         let Some(records) = encrypted.and_then(|encrypted| lent.output.get(..encrypted)) else {
             self.downward = Flow::Cutting("TLS could not encrypt any more");
             return Poll::Ready(());
@@ -448,33 +333,6 @@ where
         Poll::Ready(())
     }
 
-    /// Queues the end of our direction; false if TLS is beyond that.
-    fn close_notify(&mut self) -> bool {
-        let mut alert = [0; 128];
-        let Some(length) = self.writer(|writer| writer.queue_close_notify(&mut alert).ok()) else {
-            return false;
-        };
-        self.to_client.push(alert.get(..length).unwrap_or_default());
-        true
-    }
-
-    /// Asks TLS to write something of ours. The kept ciphertext is shown to it, since part of a message may lie there.
-    fn writer<R>(
-        &mut self,
-        write: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>) -> Option<R>,
-    ) -> Option<R> {
-        loop {
-            match self.tls.process_tls_records(&mut self.ciphertext).state {
-                Ok(ConnectionState::WriteTraffic(mut writer)) => return write(&mut writer),
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut self.to_client.bytes, |to| data.encode(to))
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) | Err(_) => return None,
-            }
-        }
-    }
-
     /// Ends both sides cleanly, unless one was cut or has bytes waiting that it would never see.
     async fn say_goodbye(&mut self) -> Ending {
         let over = |flow| matches!(flow, Flow::Cutting(_) | Flow::Cut(_) | Flow::Broken(_));
@@ -485,7 +343,7 @@ where
         {
             return Ending::Stalled;
         }
-        if self.downward == Flow::Open && !self.close_notify() {
+        if self.downward == Flow::Open && !self.records.close_notify(self.to_client.end()) {
             return Ending::Stalled;
         }
         let Self {
