@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// How often the files are read again, whatever the kernel reports.
+    pub reload_interval: Duration,
     /// Where the log goes and how much of it.
     pub log: Log,
     /// Worker threads of the data path.
@@ -51,6 +53,9 @@ impl Config {
         let mut settings = Vec::new();
         if self.tls.allow_missing_eku {
             settings.push("allow_missing_eku".to_owned());
+        }
+        if self.tls.stale_crl == StaleCrl::Accept && !self.tls.client_crl.is_empty() {
+            settings.push("stale_crl = accept".to_owned());
         }
         for Route {
             name,
@@ -80,6 +85,10 @@ pub struct Tls {
     pub key: Located<PathBuf>,
     /// PEM bundles of the CAs that vouch for clients; never empty.
     pub client_ca: Vec<Located<PathBuf>>,
+    /// PEM or DER revocation lists; empty means that revocation is not checked.
+    pub client_crl: Vec<Located<PathBuf>>,
+    /// What becomes of clients whose revocation list is past its `nextUpdate`.
+    pub stale_crl: StaleCrl,
     /// The lowest version spoken.
     pub min_version: TlsVersion,
     /// Admits client certificates without any extended key usage.
@@ -93,6 +102,15 @@ pub enum TlsVersion {
     V1_2,
     /// TLS 1.3.
     V1_3,
+}
+
+/// What becomes of clients whose revocation list is past its `nextUpdate` (RFC 5280 section 5.1.2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StaleCrl {
+    /// They are refused: what the list does not know is unknown.
+    Refuse,
+    /// The list counts as if it were new.
+    Accept,
 }
 
 /// A value and where it was written, for messages.

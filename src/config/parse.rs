@@ -97,6 +97,8 @@ fn finish(tls: TlsSettings, shared: SharedSettings, routes: Vec<Route>) -> Optio
         cert,
         key,
         client_ca,
+        client_crl,
+        stale_crl,
         tls_min,
         allow_missing_eku,
     } = tls;
@@ -111,6 +113,7 @@ fn finish(tls: TlsSettings, shared: SharedSettings, routes: Vec<Route>) -> Optio
         idle_timeout,
         max_session,
         drain_timeout,
+        reload_interval,
         log_format,
         log_level,
         threads,
@@ -120,6 +123,8 @@ fn finish(tls: TlsSettings, shared: SharedSettings, routes: Vec<Route>) -> Optio
             cert: cert.located()?,
             key: key.located()?,
             client_ca: client_ca.value()?,
+            client_crl: or_else(client_crl, Vec::new)?,
+            stale_crl: stale_crl.value()?,
             min_version: tls_min.value()?,
             allow_missing_eku: allow_missing_eku.value()?,
         },
@@ -138,6 +143,7 @@ fn finish(tls: TlsSettings, shared: SharedSettings, routes: Vec<Route>) -> Optio
             session: max_session.value()?,
             drain: drain_timeout.value()?,
         },
+        reload_interval: reload_interval.value()?,
         log: Log {
             format: or_else(log_format, default_log_format)?,
             level: log_level.value()?,
@@ -146,7 +152,7 @@ fn finish(tls: TlsSettings, shared: SharedSettings, routes: Vec<Route>) -> Optio
     })
 }
 
-/// For the two settings whose default depends on where the gate runs.
+/// For the settings whose default is not a text: it depends on where the gate runs, or is an empty list.
 fn or_else<T>(setting: Setting<T>, default: impl FnOnce() -> T) -> Option<T> {
     match setting {
         Setting::Unset => Some(default()),

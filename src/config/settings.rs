@@ -13,7 +13,9 @@ use ipnet::IpNet;
 
 use super::address::{self, AdminAddress};
 use super::setting::{Kind, Reader, Setting, Source};
-use super::{Located, LogFormat, LogLevel, ProxyProtocol, TargetAddress, TlsVersion, value};
+use super::{
+    Located, LogFormat, LogLevel, ProxyProtocol, StaleCrl, TargetAddress, TlsVersion, value,
+};
 use crate::policy::Rule;
 
 /// The table `[tls]`.
@@ -22,6 +24,8 @@ pub(super) struct TlsSettings {
     pub(super) cert: Setting<PathBuf>,
     pub(super) key: Setting<PathBuf>,
     pub(super) client_ca: Setting<Vec<Located<PathBuf>>>,
+    pub(super) client_crl: Setting<Vec<Located<PathBuf>>>,
+    pub(super) stale_crl: Setting<StaleCrl>,
     pub(super) tls_min: Setting<TlsVersion>,
     pub(super) allow_missing_eku: Setting<bool>,
 }
@@ -32,6 +36,8 @@ impl TlsSettings {
             cert: from.one("--cert", Kind::Text, value::path),
             key: from.one("--key", Kind::Text, value::path),
             client_ca: from.many("--client-ca", value::path),
+            client_crl: from.many("--client-crl", value::path),
+            stale_crl: from.one("--stale-crl", Kind::Text, value::stale_crl),
             tls_min: from.one("--tls-min", Kind::Version, value::tls_version),
             allow_missing_eku: from.one("--allow-missing-eku", Kind::Switch, value::switch),
         }
@@ -42,6 +48,8 @@ impl TlsSettings {
             cert,
             key,
             client_ca,
+            client_crl,
+            stale_crl,
             tls_min,
             allow_missing_eku,
         } = self;
@@ -49,6 +57,8 @@ impl TlsSettings {
             cert: cert.over(below.cert),
             key: key.over(below.key),
             client_ca: client_ca.over(below.client_ca),
+            client_crl: client_crl.over(below.client_crl),
+            stale_crl: stale_crl.over(below.stale_crl),
             tls_min: tls_min.over(below.tls_min),
             allow_missing_eku: allow_missing_eku.over(below.allow_missing_eku),
         }
@@ -68,6 +78,7 @@ pub(super) struct SharedSettings {
     pub(super) idle_timeout: Setting<Duration>,
     pub(super) max_session: Setting<Option<Duration>>,
     pub(super) drain_timeout: Setting<Duration>,
+    pub(super) reload_interval: Setting<Duration>,
     pub(super) log_format: Setting<LogFormat>,
     pub(super) log_level: Setting<LogLevel>,
     pub(super) threads: Setting<NonZeroUsize>,
@@ -91,6 +102,7 @@ impl SharedSettings {
             idle_timeout: from.one("--idle-timeout", Duration, value::long_duration),
             max_session: from.one("--max-session", Duration, value::long_duration_or_off),
             drain_timeout: from.one("--drain-timeout", Duration, value::long_duration),
+            reload_interval: from.one("--reload-interval", Duration, value::short_duration),
             log_format: from.one("--log-format", Text, value::log_format),
             log_level: from.one("--log-level", Text, value::log_level),
             threads: from.one("--threads", Number, value::threads),
@@ -109,6 +121,7 @@ impl SharedSettings {
             idle_timeout,
             max_session,
             drain_timeout,
+            reload_interval,
             log_format,
             log_level,
             threads,
@@ -125,6 +138,7 @@ impl SharedSettings {
             idle_timeout: idle_timeout.over(below.idle_timeout),
             max_session: max_session.over(below.max_session),
             drain_timeout: drain_timeout.over(below.drain_timeout),
+            reload_interval: reload_interval.over(below.reload_interval),
             log_format: log_format.over(below.log_format),
             log_level: log_level.over(below.log_level),
             threads: threads.over(below.threads),

@@ -204,6 +204,25 @@ pub static FLAGS: &[Flag] = &[
         help: "PEM bundle of the CAs that vouch for clients. Repeatable: the union counts",
     },
     Flag {
+        name: "--client-crl",
+        variable: "PORTCULLIS_CLIENT_CRL",
+        heading: TLS,
+        value: "FILE",
+        shape: Shape::Many,
+        default: None,
+        help: "PEM or DER revocation list, signed by a CA of --client-ca. Repeatable. With one given, every certificate \
+               of a chain is checked, and a chain whose status no list knows is refused",
+    },
+    Flag {
+        name: "--stale-crl",
+        variable: "PORTCULLIS_STALE_CRL",
+        heading: TLS,
+        value: "refuse|accept",
+        shape: Shape::One,
+        default: Some("refuse"),
+        help: "What becomes of clients whose revocation list is past its nextUpdate",
+    },
+    Flag {
         name: "--tls-min",
         variable: "PORTCULLIS_TLS_MIN",
         heading: TLS,
@@ -314,6 +333,16 @@ pub static FLAGS: &[Flag] = &[
         default: Some("30s"),
         help: "How long sessions may take to finish after SIGTERM or SIGINT; 30days at most. Keep it below the pod's \
                grace period",
+    },
+    Flag {
+        name: "--reload-interval",
+        variable: "PORTCULLIS_RELOAD_INTERVAL",
+        heading: TIMEOUTS,
+        value: "DURATION",
+        shape: Shape::One,
+        default: Some("10s"),
+        help: "How often certificates, key, CAs, revocation lists and the rules in the configuration file are read \
+               again, beside file watching and SIGHUP; 1h at most",
     },
     Flag {
         name: "--log-format",

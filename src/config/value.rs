@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LogFormat, LogLevel, ProxyProtocol, TlsVersion};
+use super::{LogFormat, LogLevel, ProxyProtocol, StaleCrl, TlsVersion};
 
 /// As much of a value as a message shows.
 pub(super) fn bounded(text: &str) -> String {
@@ -25,6 +25,15 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
         return Err("no file name has a NUL in it; write the path out".to_owned());
     }
     Ok(PathBuf::from(text))
+}
+
+/// What becomes of clients whose revocation list is out of date.
+pub(super) fn stale_crl(text: &str) -> Result<StaleCrl, String> {
+    match text {
+        "refuse" => Ok(StaleCrl::Refuse),
+        "accept" => Ok(StaleCrl::Accept),
+        _ => Err("neither refuse nor accept; write one of them".to_owned()),
+    }
 }
 
 /// True or false.

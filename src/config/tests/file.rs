@@ -187,7 +187,7 @@ fn an_unknown_key_is_refused_in_every_table() {
         (
             "[tls]\n",
             "ciphers = 'x'",
-            "tls.ciphers at gate.toml:2: unknown key; the keys here are cert, key, client_ca, tls_min, allow_missing_eku",
+            "tls.ciphers at gate.toml:2: unknown key; the keys here are cert, key, client_ca, client_crl, stale_crl, tls_min, allow_missing_eku",
         ),
         (
             ROUTE,
