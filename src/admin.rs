@@ -16,6 +16,7 @@ use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
@@ -24,7 +25,8 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::places::Places;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{OPENMETRICS, PROMETHEUS_TEXT};
-use crate::trust::{Facts, Generation, rfc3339};
+use crate::trust::reload::LastReload;
+use crate::trust::{CrlFacts, Facts, Generation, rfc3339};
 
 /// Connections at once; over it the oldest is closed, so that silent ones keep no probe out.
 const CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(31);
@@ -35,7 +37,8 @@ const REQUEST: Duration = Duration::from_secs(75);
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) config: Arc<Config>,
-    pub(crate) generation: Arc<Generation>,
+    pub(crate) generations: watch::Receiver<Arc<Generation>>,
+    pub(crate) last_reload: LastReload,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
@@ -165,7 +168,7 @@ impl Admin {
             Phase::Serving => {}
             Phase::Draining | Phase::Forced | Phase::Stopped => reasons.push("draining".to_owned()),
         }
-        let not_after = self.generation.server.validity.not_after;
+        let not_after = self.generations.borrow().server.validity.not_after;
         if not_after < UnixTime::now() {
             reasons.push(format!(
                 "the served certificate expired at {}",
@@ -198,23 +201,31 @@ impl Admin {
     }
 
     fn status(&self) -> Value {
-        let routes = self.config.routes.iter().zip(&self.listening).map(|(route, listening)| {
+        let generation = Arc::clone(&self.generations.borrow());
+        let failure = self
+            .last_reload
+            .failure()
+            .map(|failure| json!({ "since": time(failure.since), "reason": failure.reason }));
+        let routes = self.config.routes.iter().zip(&self.listening).enumerate().map(|(index, (route, listening))| {
+                let trust = generation.route(index);
             json!({
                 "name": &*route.name,
                 "listen": listening.to_string(),
                 "target": route.target.to_string(),
-                "allow": route.allow.to_strings(),
-                "allow_from": route.allow_from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "allow": trust.map(|trust| trust.allow.to_strings()),
+                "allow_from": trust.map(|trust| trust.allow_from.iter().map(ToString::to_string).collect::<Vec<_>>()),
             })
         });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "phase": format!("{:?}", self.lifecycle.phase()).to_lowercase(),
-            "generation": self.generation.number,
-            "since": time(self.generation.since),
+            "generation": generation.number,
+            "since": time(generation.since),
+            "last_failure": failure,
             "routes": routes.collect::<Vec<_>>(),
-            "certificate": facts(&self.generation.server),
-            "client_ca": self.generation.client_cas.iter().map(facts).collect::<Vec<_>>(),
+            "certificate": facts(&generation.server),
+            "client_ca": generation.client_cas.iter().map(facts).collect::<Vec<_>>(),
+            "client_crl": generation.crls.iter().map(crl_facts).collect::<Vec<_>>(),
             "unsafe_settings": self.config.unsafe_settings(),
         })
     }
@@ -246,6 +257,16 @@ fn facts(facts: &Facts) -> Value {
         "serial": facts.serial,
         "not_before": rfc3339(facts.validity.not_before),
         "not_after": rfc3339(facts.validity.not_after),
+        "file": facts.path.display().to_string(),
+    })
+}
+
+fn crl_facts(facts: &CrlFacts) -> Value {
+    json!({
+        "issuer": facts.issuer,
+        "entries": facts.entries,
+        "this_update": rfc3339(facts.this_update),
+        "next_update": rfc3339(facts.next_update),
         "file": facts.path.display().to_string(),
     })
 }

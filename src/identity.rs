@@ -57,15 +57,10 @@ pub struct Validity {
 impl Validity {
     /// Reads the validity of any certificate, a CA's too.
     pub fn of(certificate: &X509Certificate<'_>) -> Self {
-        let time = |time: x509_parser::time::ASN1Time| {
-            // Before 1970 is long ago for every purpose here.
-            let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
-            UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
-        };
         let validity = certificate.validity();
         Self {
-            not_before: time(validity.not_before),
-            not_after: time(validity.not_after),
+            not_before: unix_time(validity.not_before),
+            not_after: unix_time(validity.not_after),
         }
     }
 
@@ -82,6 +77,13 @@ impl Validity {
     pub fn covers(&self, now: UnixTime) -> bool {
         self.not_before <= now && now <= self.not_after
     }
+}
+
+/// An ASN.1 time as the clock has it. Before 1970 is long ago for every purpose here.
+pub fn unix_time(time: x509_parser::time::ASN1Time) -> UnixTime {
+    UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+        u64::try_from(time.timestamp()).unwrap_or(0),
+    ))
 }
 
 /// Why a certificate's facts could not be established; such a certificate is refused.

@@ -52,7 +52,7 @@ impl fmt::Display for Admission {
 pub struct NotAdmitted;
 
 /// What an operator wrote to let clients in: never empty, or explicitly everyone the CA vouches for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allow {
     /// Every client that the CA vouches for (`--allow-any-client`).
     AnyClient,
@@ -78,7 +78,7 @@ impl Allow {
 }
 
 /// Allow rules, arranged so that a verdict costs the same for one rule and for ten thousand.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     dns: HashSet<String>,
     uri_exact: HashSet<String>,

@@ -11,13 +11,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Listener};
-use crate::config::{Admin, Config, Problems};
+use crate::config::{Admin, Config, Flags, Problems};
 use crate::gate::{self, Gate, Limits, Sessions};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::listen::{self, BindError};
 use crate::telemetry::Metrics;
 use crate::trust::load::load;
+use crate::trust::reload::Reloader;
 use crate::trust::validate::{Validated, validate};
+use crate::trust::watch::Hints;
 use crate::{harden, telemetry};
 
 /// Sessions that were told to end get this long to write their records.
@@ -49,7 +51,7 @@ pub enum Error {
 ///
 /// # Errors
 /// If it cannot start; once it serves, it ends only when asked to.
-pub fn run(config: Config) -> Result<(), Error> {
+pub fn run(config: Config, flags: Flags) -> Result<(), Error> {
     telemetry::log::start(config.log);
     harden::protect_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -60,7 +62,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let running = tokio::select! {
-            running = start(config) => running?,
+            running = start(config, Some(flags)) => running?,
             () = signals.next() => return Ok(()),
         };
         signals.next().await;
@@ -111,15 +113,18 @@ pub struct Running {
     drain: Duration,
 }
 
-/// Judges the files, binds the listeners and starts serving.
+/// Judges the files, binds the listeners and starts serving. `flags` are what `config` was parsed from, to be parsed
+/// again when the file they name changes.
 ///
 /// # Errors
 /// If a file is unusable or a listener cannot be bound; then nothing is served.
-pub async fn start(config: Config) -> Result<Running, Error> {
+pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Error> {
+    // Asked for first: a SIGHUP that comes early must not end the process.
+    let hangup = signal(SignalKind::hangup())?;
     let Validated {
         generation,
         warnings,
-    } = validate(&config, &load(&config.tls)?, 1, SystemTime::now())?;
+    } = validate(&config, &load(&config.tls)?, None, SystemTime::now())?;
     for warning in &warnings {
         tracing::warn!(event = "configuration", "{warning}");
     }
@@ -153,13 +158,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         config.routes.iter().map(|route| &route.name),
         config.log.format,
     ));
-    metrics.generation(
-        generation.number,
-        generation.server.validity.not_after,
-        generation.client_ca_not_after(),
-    );
     let sessions = Sessions::default();
-    let generation = Arc::new(generation);
+    let reloader = Reloader::new(flags, config.clone(), generation, Arc::clone(&metrics));
+    let generations = reloader.generations();
     let connections = TaskTracker::new();
     let limits = Limits::new(&limits);
     for ((index, (route, metrics)), listener) in config
@@ -172,7 +173,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         let gate = Arc::new(Gate {
             route: route.clone(),
             index,
-            generation: Arc::clone(&generation),
+            generations: generations.clone(),
             timeouts: config.timeouts,
             limits: limits.clone(),
             sessions: sessions.clone(),
@@ -187,7 +188,8 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         Some((listener, address)) => {
             let admin = admin::Admin {
                 config: Arc::new(config.clone()),
-                generation,
+                generations,
+                last_reload: reloader.last(),
                 sessions,
                 metrics,
                 lifecycle: lifecycle.clone(),
@@ -198,6 +200,18 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         }
         None => None,
     };
+    let hints = Hints::new(config.reload_interval, hangup);
+    let stopped = lifecycle.clone();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the composition root; the task ends with the gate"
+    )]
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stopped.reached(Phase::Stopped) => {}
+            () = reloader.run(hints) => {}
+        }
+    });
     lifecycle.advance(Phase::Serving);
     Ok(Running {
         listening,

@@ -15,7 +15,7 @@ use super::sheet::{Sheet, counted, expiry};
 use crate::config::{
     Admin, Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion,
 };
-use crate::identity::printable;
+use crate::identity::{Validity, printable};
 use crate::policy::Allow;
 use crate::trust::load::{Files, load};
 use crate::trust::validate::{Validated, validate};
@@ -80,7 +80,7 @@ impl Found {
     pub(super) fn new(flags: &Flags) -> Result<Self, Problems> {
         let config = Config::parse(flags)?;
         let files = load(&config.tls)?;
-        let validated = validate(&config, &files, 1, SystemTime::now())?;
+        let validated = validate(&config, &files, None, SystemTime::now())?;
         Ok(Self {
             config,
             files,
@@ -98,6 +98,7 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
     let mut sheet = Sheet::default();
     server_certificate(&mut sheet, files, validated, now);
     client_cas(&mut sheet, validated, now);
+    revocation_lists(&mut sheet, validated, now);
     for route in &config.routes {
         sheet.heading(&format!("Route {}", route.name));
         about_route(&mut sheet, route);
@@ -107,6 +108,7 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
         .warnings
         .iter()
         .map(ToString::to_string)
+        .chain(validated.generation.aging(SystemTime::now()))
         .chain(traps.iter().cloned())
         .collect();
     if !warnings.is_empty() {
@@ -150,6 +152,27 @@ fn client_cas(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
         sheet.fact("serial", &ca.serial);
         sheet.fact("expires", expiry(ca.validity, now));
         sheet.fact("file", ca.path.display());
+    }
+}
+
+fn revocation_lists(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
+    let lists = &validated.generation.crls;
+    if lists.is_empty() {
+        return;
+    }
+    sheet.heading(&format!("Revocation lists: {}", lists.len()));
+    for (index, list) in lists.iter().enumerate() {
+        if index > 0 {
+            sheet.gap();
+        }
+        sheet.fact("issuer", named(&list.issuer));
+        sheet.fact("revokes", counted(list.entries as u64, "", "certificate"));
+        let validity = Validity {
+            not_before: list.this_update,
+            not_after: list.next_update,
+        };
+        sheet.fact("newer by", expiry(validity, now));
+        sheet.fact("file", list.path.display());
     }
 }
 

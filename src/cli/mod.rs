@@ -104,7 +104,7 @@ struct ServeArgs {
 /// Runs the command; what went wrong is left to the caller to [report](Failure::report).
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
-        Command::Serve(ServeArgs { flags }) => serve::run(Config::parse(&flags)?)?,
+        Command::Serve(ServeArgs { flags }) => serve::run(Config::parse(&flags)?, flags)?,
         Command::Demo(demo) => return demo.run().map_err(Failure::Running),
         Command::Check(check) => check.run()?,
         Command::Explain(explain) => return explain.run(),

@@ -4,6 +4,7 @@
 //! that takes one of these types checks nothing again. This file never opens a file that the configuration names.
 
 mod address;
+mod change;
 mod file;
 mod flags;
 mod parse;
@@ -252,8 +253,20 @@ pub enum Admin {
     Unix(Located<PathBuf>),
 }
 
+impl Admin {
+    /// True if it is the same listener, wherever it is written.
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Off, Self::Off) => true,
+            (Self::Tcp(one), Self::Tcp(other)) => one.value == other.value,
+            (Self::Unix(one), Self::Unix(other)) => one.value == other.value,
+            (Self::Off | Self::Tcp(_) | Self::Unix(_), _) => false,
+        }
+    }
+}
+
 /// Bounds on what goes on at once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Admitted connections, all routes.
     pub connections: NonZeroU32,
@@ -264,7 +277,7 @@ pub struct Limits {
 }
 
 /// Bounds on how long things take; none is zero.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// How long a taken port is retried at start.
     pub bind: Duration,
@@ -281,7 +294,7 @@ pub struct Timeouts {
 }
 
 /// The log.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
     /// How a line looks.
     pub format: LogFormat,

@@ -58,11 +58,10 @@ impl Gate {
         tracker: &TaskTracker,
     ) {
         let record = Record::begin(Arc::clone(&self.metrics), source);
-        let networks = &self.route.allow_from;
-        if !networks.is_empty()
-            && !networks
-                .iter()
-                .any(|network| network.contains(&source.ip()))
+        let generation = Arc::clone(&self.generations.borrow());
+        if !generation
+            .route(self.index)
+            .is_some_and(|trust| trust.admits_source(source.ip()))
         {
             return record.close(&Ended::new(
                 Outcome::SourceDenied,

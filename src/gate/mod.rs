@@ -22,6 +22,7 @@ use std::time::Duration;
 use rustls::server::UnbufferedServerConnection;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout_at};
 
 use self::admit::Admitted;
@@ -46,7 +47,8 @@ pub(crate) struct Gate {
     pub(crate) route: Route,
     /// The route's place in a generation.
     pub(crate) index: usize,
-    pub(crate) generation: Arc<Generation>,
+    /// Who may pass, now and whenever that changes.
+    pub(crate) generations: watch::Receiver<Arc<Generation>>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
     pub(crate) sessions: Sessions,
@@ -84,11 +86,14 @@ impl Gate {
             tls,
             early,
             admitted,
+            mut generations,
             session,
             _listed,
         } = opened;
         let mut pump = Pump::new(client, target, tls, early, &session.traffic);
-        let ended = self.relay(&admitted, &mut pump).await;
+        let inadmissible =
+            admitted.until_inadmissible(self.index, session.source.ip(), &mut generations);
+        let ended = self.relay(inadmissible, &mut pump).await;
         let (client, target) = pump.into_sockets();
         match &ended {
             Ok(_) => target.finish(),
@@ -105,8 +110,11 @@ impl Gate {
         slot: Place,
         record: &mut Record,
     ) -> Result<Opened, Ended> {
-        record.judged_by(self.generation.number);
-        let Some(trust) = self.generation.route(self.index) else {
+        // Marked as seen before it is used: whatever is published from here on is a change that the session will see.
+        let mut generations = self.generations.clone();
+        let generation = Arc::clone(&generations.borrow_and_update());
+        record.judged_by(generation.number);
+        let Some(trust) = generation.route(self.index) else {
             return Err(Ended::new(
                 Outcome::HandshakeFailed,
                 "the route has no trust to judge by",
@@ -130,7 +138,7 @@ impl Gate {
             route: Arc::clone(&self.route.name),
             source,
             since: std::time::SystemTime::now(),
-            client: Arc::clone(&admitted.client),
+            client: Arc::clone(admitted.client()),
             admission: admitted.admission.clone(),
             tls_version: facts.version,
             cipher: facts.cipher,
@@ -146,6 +154,7 @@ impl Gate {
                 tls,
                 early,
                 admitted,
+                generations,
                 session,
                 _listed,
             }),
@@ -217,7 +226,7 @@ impl Gate {
             let send = async {
                 let local = canonical(socket.local_addr()?);
                 target
-                    .write_all(&proxy::header(source, local, facts, &admitted.client)?)
+                    .write_all(&proxy::header(source, local, facts, admitted.client())?)
                     .await
             };
             match timeout_at(began + self.timeouts.connect, send).await {
@@ -241,13 +250,13 @@ impl Gate {
     /// neither side may take for a clean one: no close_notify to the client, a reset to the target.
     async fn relay(
         &self,
-        admitted: &Admitted,
+        inadmissible: impl Future<Output = String>,
         pump: &mut Pump<'_, TcpStream, TargetStream>,
     ) -> Result<Ended, Ended> {
         let ending = tokio::select! {
             biased;
             () = self.lifecycle.reached(Phase::Forced) => return Err(stopped()),
-            why = admitted.until_inadmissible() => return Err(Ended::new(Outcome::Evicted, why)),
+            why = inadmissible => return Err(Ended::new(Outcome::Evicted, why)),
             () = session_limit(self.timeouts.session) => {
                 return Err(Ended::new(Outcome::SessionLimit, "the session was as old as --max-session lets it become"));
             }
@@ -273,6 +282,7 @@ struct Opened {
     tls: Box<UnbufferedServerConnection>,
     early: Early,
     admitted: Admitted,
+    generations: watch::Receiver<Arc<Generation>>,
     session: Arc<Session>,
     _listed: Listed,
 }

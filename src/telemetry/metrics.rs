@@ -3,8 +3,9 @@
 //! Label values are route names and closed enums, so that no client can make a series. Every series a route can have
 //! exists from the start: `rate()` needs the zero before the one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -33,6 +34,23 @@ pub struct Metrics {
     routes: Vec<Arc<RouteMetrics>>,
     not_after: Family<Labels, Gauge>,
     generation: Gauge,
+    crl_next_update: Arc<CrlNextUpdate>,
+    last_reload_success: Gauge<f64, AtomicU64>,
+    reloads_succeeded: Counter,
+    reloads_failed: Counter,
+}
+
+/// What the metrics say of a generation.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// Its number.
+    pub number: u64,
+    /// When the gate's certificate expires.
+    pub server_not_after: UnixTime,
+    /// When the first of the CAs expires.
+    pub client_ca_not_after: UnixTime,
+    /// When the first of the revocation lists should be replaced, if there are any.
+    pub crl_next_update: Option<UnixTime>,
 }
 
 /// The metrics of one route, resolved once so that the data path only adds to atomics.
@@ -93,6 +111,22 @@ impl Metrics {
             "When the first certificate of this role expires, in seconds since 1970",
             not_after.clone(),
         );
+        let crl_next_update = Arc::new(CrlNextUpdate::default());
+        ours.register_collector(Box::new(Arc::clone(&crl_next_update)));
+        let last_reload_success = Gauge::<f64, AtomicU64>::default();
+        ours.register(
+            "last_reload_success_timestamp_seconds",
+            "When the set in use was published, in seconds since 1970",
+            last_reload_success.clone(),
+        );
+        let reloads = Family::<Labels, Counter>::default();
+        ours.register(
+            "reloads",
+            "Changed sets of files, by what became of them",
+            reloads.clone(),
+        );
+        let reloads =
+            |result: &str| reloads.get_or_create_owned(&vec![("result", result.to_owned())]);
 
         let families = Families::register(ours);
         let routes = routes
@@ -104,6 +138,10 @@ impl Metrics {
             routes,
             not_after,
             generation,
+            crl_next_update,
+            last_reload_success,
+            reloads_succeeded: reloads("success"),
+            reloads_failed: reloads("failure"),
         }
     }
 
@@ -112,16 +150,34 @@ impl Metrics {
         &self.routes
     }
 
-    /// Says which generation is in use and when its first certificates expire.
-    pub fn generation(&self, number: u64, server: UnixTime, client_ca: UnixTime) {
+    /// Says which generation is in use and when its parts expire.
+    pub fn published(&self, summary: &Summary) {
+        let seconds = |time: UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         self.generation
-            .set(i64::try_from(number).unwrap_or(i64::MAX));
-        for (role, time) in [("server", server), ("client_ca", client_ca)] {
-            let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+            .set(i64::try_from(summary.number).unwrap_or(i64::MAX));
+        for (role, time) in [
+            ("server", summary.server_not_after),
+            ("client_ca", summary.client_ca_not_after),
+        ] {
             self.not_after
                 .get_or_create(&vec![("role", role.to_owned())])
-                .set(seconds);
+                .set(seconds(time));
         }
+        *self.crl_next_update.lock() = summary.crl_next_update.map(seconds);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.last_reload_success.set(now.as_secs_f64());
+    }
+
+    /// Counts a changed set of files that was published.
+    pub fn reload_succeeded(&self) {
+        self.reloads_succeeded.inc();
+    }
+
+    /// Counts an attempt that left everything as it was.
+    pub fn reload_failed(&self) {
+        self.reloads_failed.inc();
     }
 
     /// The OpenMetrics 1.0 text.
@@ -266,6 +322,31 @@ impl Families {
                 .get_or_create_owned(&with("direction", "from_target")),
             accept_errors: self.accept_errors.get_or_create_owned(&route),
         }
+    }
+}
+
+/// A series that exists only while there are revocation lists: zero would read as long overdue.
+#[derive(Debug, Default)]
+struct CrlNextUpdate(Mutex<Option<i64>>);
+
+impl CrlNextUpdate {
+    fn lock(&self) -> MutexGuard<'_, Option<i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for CrlNextUpdate {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(seconds) = *self.lock() else {
+            return Ok(());
+        };
+        let help = "When the first revocation list should be replaced, in seconds since 1970";
+        gauge(
+            &mut encoder,
+            "crl_next_update_timestamp_seconds",
+            help,
+            seconds as f64,
+        )
     }
 }
 

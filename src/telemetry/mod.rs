@@ -8,5 +8,5 @@ pub mod log;
 pub mod metrics;
 mod record;
 
-pub use self::metrics::{Metrics, RouteMetrics};
+pub use self::metrics::{Metrics, RouteMetrics, Summary};
 pub use self::record::{Record, Session, Traffic};

@@ -1,9 +1,14 @@
 //! Files into bytes, and nothing more: no judgement about what they hold.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest;
+use rustix::fs::{CWD, Mode, OFlags, openat, readlink};
 use zeroize::Zeroizing;
 
 use crate::config::{Located, Place, Problem, Problems, Tls};
@@ -20,6 +25,42 @@ pub struct Files {
     pub key: Content,
     /// The CA bundles.
     pub client_ca: Vec<Content>,
+    /// The revocation lists.
+    pub client_crl: Vec<Content>,
+    /// True if each file was read through a folder that its writer never changes, so that they belong together.
+    pub atomic: bool,
+}
+
+/// Tells contents apart without keeping them.
+pub type Digest = [u8; 32];
+
+impl Files {
+    /// The digest of all of it.
+    pub fn digest(&self) -> Digest {
+        digest_of(
+            [&self.cert, &self.key]
+                .into_iter()
+                .chain(&self.client_ca)
+                .chain(&self.client_crl),
+        )
+    }
+
+    /// The digest of what says who vouches for clients: the CAs and the revocation lists.
+    pub fn trust_digest(&self) -> Digest {
+        digest_of(self.client_ca.iter().chain(&self.client_crl))
+    }
+}
+
+fn digest_of<'a>(contents: impl Iterator<Item = &'a Content>) -> Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for content in contents {
+        // With its length, so that bytes cannot move from one file to the next unseen.
+        context.update(&(content.bytes.len() as u64).to_be_bytes());
+        context.update(&content.bytes);
+    }
+    let mut all = [0; 32];
+    all.copy_from_slice(context.finish().as_ref());
+    all
 }
 
 /// One file's bytes.
@@ -55,13 +96,18 @@ impl Content {
     }
 }
 
-/// Reads the files.
+/// Reads the files. Those of one Kubernetes volume are read through one open folder, so that an update in between
+/// cannot mix two generations of them.
 ///
 /// # Errors
 /// Every file that cannot be read, with why and what to do.
 pub fn load(tls: &Tls) -> Result<Files, Problems> {
     let mut problems = Vec::new();
-    let mut read = |located: &Located<PathBuf>| match read(&located.value) {
+    let mut volumes = Volumes {
+        folders: HashMap::new(),
+        atomic: true,
+    };
+    let mut read = |located: &Located<PathBuf>| match volumes.read(&located.value) {
         Ok(bytes) => Some(Content {
             place: located.place.clone(),
             path: located.value.clone(),
@@ -80,42 +126,92 @@ pub fn load(tls: &Tls) -> Result<Files, Problems> {
     let cert = read(&tls.cert);
     let key = read(&tls.key);
     let client_ca: Vec<Content> = tls.client_ca.iter().filter_map(&mut read).collect();
+    let client_crl: Vec<Content> = tls.client_crl.iter().filter_map(&mut read).collect();
     match (cert, key) {
         (Some(cert), Some(key)) if problems.is_empty() => Ok(Files {
             cert,
             key,
             client_ca,
+            client_crl,
+            atomic: volumes.atomic,
         }),
         (_, _) => Err(Problems(problems)),
     }
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let failed = |error: std::io::Error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            return "no such file; mount the Secret there or name the right path".to_owned();
+/// The kubelet's volumes that files were read from. A file there is a link to `..data/FILE`, and `..data` is a link to
+/// the folder of one update, which is never written again: the kubelet makes a new folder and moves the link
+/// (kubernetes, pkg/volume/util/atomic_writer.go).
+struct Volumes {
+    /// The folder behind `..data`, by the folder that holds the link, as it was when it was first needed.
+    folders: HashMap<PathBuf, OwnedFd>,
+    atomic: bool,
+}
+
+impl Volumes {
+    fn read(&mut self, path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+        let file = self.open(path).map_err(describe)?;
+        let size = file.metadata().map_err(describe)?.len();
+        // Reserved up front: a vector that grew would leave copies of a key behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(
+            usize::try_from(size.min(MOST_BYTES)).unwrap_or(0) + 1,
+        ));
+        let read = file
+            .take(MOST_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(describe)?;
+        match read as u64 {
+            0 => Err(
+                "the file is empty; it may be in the middle of an update, or the wrong one"
+                    .to_owned(),
+            ),
+            1..=MOST_BYTES => Ok(bytes),
+            _ => Err("larger than 64 MiB; this cannot be the file that was meant".to_owned()),
         }
-        if error.kind() == std::io::ErrorKind::PermissionDenied {
-            let uid = rustix::process::getuid().as_raw();
-            return format!("not readable by uid {uid}; check owner, mode and fsGroup");
-        }
-        format!("{error}; it must be a readable file")
-    };
-    let file = File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    // Reserved up front: a vector that grew would leave copies of a key behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(
-        usize::try_from(size.min(MOST_BYTES)).unwrap_or(0) + 1,
-    ));
-    let read = file
-        .take(MOST_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    match read as u64 {
-        0 => Err(
-            "the file is empty; it may be in the middle of an update, or the wrong one".to_owned(),
-        ),
-        1..=MOST_BYTES => Ok(bytes),
-        _ => Err("larger than 64 MiB; this cannot be the file that was meant".to_owned()),
     }
+
+    fn open(&mut self, path: &Path) -> std::io::Result<File> {
+        let Some((volume, rest)) = in_volume(path) else {
+            self.atomic = false;
+            return File::open(path);
+        };
+        if !self.folders.contains_key(&volume) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            self.folders.insert(
+                volume.clone(),
+                openat(CWD, volume.join(DATA), flags, Mode::empty())?,
+            );
+        }
+        let folder = self
+            .folders
+            .get(&volume)
+            .ok_or(std::io::ErrorKind::NotFound)?;
+        Ok(File::from(openat(
+            folder,
+            &rest,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?))
+    }
+}
+
+/// The link that the kubelet moves.
+const DATA: &str = "..data";
+
+/// The folder with the `..data` link that leads to this file, and where the file lies behind it.
+fn in_volume(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    let link = PathBuf::from(OsStr::new(readlink(path, Vec::new()).ok()?.to_str().ok()?));
+    let rest = link.strip_prefix(DATA).ok()?;
+    Some((path.parent()?.to_owned(), rest.to_owned()))
+}
+
+fn describe(error: std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return "no such file; mount the Secret there or name the right path".to_owned();
+    }
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        let uid = rustix::process::getuid().as_raw();
+        return format!("not readable by uid {uid}; check owner, mode and fsGroup");
+    }
+    format!("{error}; it must be a readable file")
 }

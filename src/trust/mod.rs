@@ -1,20 +1,26 @@
 //! Where trust comes from: files in, one immutable [`Generation`] out.
 //!
-//! [`load`] reads the files, [`validate`] judges what they hold, [`verify`] asks a generation about one client. All
-//! that must change together (certificate, key, CAs, allow rules) lives in one generation; a connection takes one and
-//! is judged by nothing else. This module never sees a socket.
+//! [`watch`] says that files may have changed, [`load`] reads them, [`validate`] judges what they hold, [`reload`]
+//! publishes, [`verify`] asks a generation about one client. All that must change together (certificate, key, CAs,
+//! revocation lists, allow rules) lives in one generation; a connection takes one and is judged by nothing else. This
+//! module never sees a socket.
 
+mod crl;
 pub mod load;
+pub mod reload;
 pub mod validate;
 mod verify;
+pub mod watch;
 
 #[cfg(test)]
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[cfg(test)]
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use ipnet::IpNet;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
@@ -22,13 +28,17 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
+use self::load::Digest;
 use crate::config::TlsVersion;
 use crate::identity::Validity;
 use crate::policy::Allow;
+use crate::telemetry::Summary;
 
+pub use self::crl::CrlFacts;
 pub use self::verify::{Finding, Refusal, Trust, Verified, Witness};
 
-/// The one crypto provider: aws-lc-rs, post-quantum hybrid first, then X25519 and the NIST curves.
+/// The one crypto provider: aws-lc-rs, post-quantum hybrid first, then X25519 and the NIST curves. rustls takes the first
+/// group of the client's list that is in ours; every client that offers the hybrid offers it first.
 pub fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
@@ -61,6 +71,13 @@ pub struct Generation {
     pub server: Facts,
     /// The CAs that vouch for clients.
     pub client_cas: Vec<Facts>,
+    /// The revocation lists.
+    pub crls: Vec<CrlFacts>,
+    /// What all of it was made of.
+    digest: Digest,
+    /// What [`trust`](Self::trust) was made of.
+    trust_digest: Digest,
+    trust: Arc<Trust>,
     routes: Vec<RouteTrust>,
 }
 
@@ -70,8 +87,61 @@ impl Generation {
         self.routes.get(index)
     }
 
-    /// When the first of the CAs that vouch for clients expires.
-    pub fn client_ca_not_after(&self) -> UnixTime {
+    /// What the metrics say of it.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            number: self.number,
+            server_not_after: self.server.validity.not_after,
+            client_ca_not_after: self.client_ca_not_after(),
+            crl_next_update: self.crl_next_update(),
+        }
+    }
+
+    fn crl_next_update(&self) -> Option<UnixTime> {
+        self.crls.iter().map(|facts| facts.next_update).min()
+    }
+
+    /// What an operator should see to soon, as of `now`: what is in the last 30 % of its life, or past it. cert-manager
+    /// renews after two thirds, so by then a renewal has failed.
+    pub fn aging(&self, now: SystemTime) -> Vec<String> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let spans = [("certificate", &self.server)]
+            .into_iter()
+            .chain(self.client_cas.iter().map(|facts| ("client CA", facts)))
+            .map(|(what, facts)| {
+                (
+                    what,
+                    &facts.subject,
+                    &facts.path,
+                    facts.validity.not_before,
+                    facts.validity.not_after,
+                )
+            })
+            .chain(self.crls.iter().map(|facts| {
+                (
+                    "revocation list",
+                    &facts.issuer,
+                    &facts.path,
+                    facts.this_update,
+                    facts.next_update,
+                )
+            }));
+        let aged = spans.filter(|(.., from, to)| {
+            let life = to.as_secs().saturating_sub(from.as_secs());
+            now.saturating_add(life / 10 * 3) >= to.as_secs()
+        });
+        aged.map(|(what, name, path, _, to)| {
+            let verb = if to.as_secs() < now { "ended" } else { "ends" };
+            format!(
+                "{}: the life of the {what} {name:?} {verb} at {}; renew it",
+                path.display(),
+                rfc3339(to)
+            )
+        })
+        .collect()
+    }
+
+    fn client_ca_not_after(&self) -> UnixTime {
         let all = self.client_cas.iter().map(|facts| facts.validity.not_after);
         all.min().unwrap_or(self.server.validity.not_after)
     }
@@ -99,11 +169,22 @@ pub struct RouteTrust {
     pub trust: Arc<Trust>,
     /// Who may pass.
     pub allow: Arc<Allow>,
+    /// From which networks; empty means from all.
+    pub allow_from: Arc<[IpNet]>,
     server: Arc<OneCertificate>,
     min_version: TlsVersion,
 }
 
 impl RouteTrust {
+    /// True if a client may come from this address.
+    pub fn admits_source(&self, source: IpAddr) -> bool {
+        self.allow_from.is_empty()
+            || self
+                .allow_from
+                .iter()
+                .any(|network| network.contains(&source))
+    }
+
     /// Makes the TLS configuration of one connection, and the witness that learns what its verifier found.
     ///
     /// Each connection has a configuration of its own, so that a finding belongs to it alone and nothing of a session
@@ -142,8 +223,17 @@ impl RouteTrust {
         let (_, parsed) = X509Certificate::from_der(ca).unwrap();
         let anchor = webpki::anchor_from_trusted_cert(ca).unwrap().to_owned();
         Self {
-            trust: Arc::new(Trust::new([(anchor, Validity::of(&parsed))], false)),
+            trust: Arc::new(Trust::new(
+                [(anchor, Validity::of(&parsed))],
+                verify::Revocation {
+                    lists: Vec::new(),
+                    stale: crate::config::StaleCrl::Refuse,
+                    next_update: None,
+                },
+                false,
+            )),
             allow: Arc::new(allow),
+            allow_from: Arc::default(),
             server: Arc::new(OneCertificate(Arc::new(
                 CertifiedKey::from_der(vec![certificate], key, provider()).unwrap(),
             ))),

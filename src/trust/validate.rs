@@ -13,8 +13,9 @@ use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroize as _;
 
 use super::load::{Content, Files};
-use super::{Facts, Generation, OneCertificate, RouteTrust, Trust, rfc3339};
-use crate::config::{Config, Problem, Problems};
+use super::verify::Revocation;
+use super::{CrlFacts, Facts, Generation, OneCertificate, RouteTrust, Trust, crl, rfc3339};
+use crate::config::{Config, Problem, Problems, StaleCrl, Tls};
 use crate::identity::{Validity, general_name, printable};
 
 /// A generation that may be published, and what an operator should know of it.
@@ -26,50 +27,128 @@ pub struct Validated {
     pub warnings: Vec<Problem>,
 }
 
-/// Judges the files as of `now`; `number` is what the generation will be called.
+/// Judges the files as of `now`. The generation is numbered after `previous`, and shares with it what did not change.
 ///
 /// # Errors
 /// Everything that is wrong with any of them.
 pub fn validate(
     config: &Config,
     files: &Files,
-    number: u64,
+    previous: Option<&Generation>,
     now: SystemTime,
 ) -> Result<Validated, Problems> {
+    let since = now;
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO));
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let server = certified_key(files, now)
         .map_err(|found| problems.extend(found))
         .ok();
-    let cas = client_cas(&files.client_ca, now, &mut warnings)
+    let vouching = vouching(&config.tls, files, previous, now, &mut warnings)
         .map_err(|found| problems.extend(found))
         .ok();
-    let (Some((key, server)), Some(cas), true) = (server, cas, problems.is_empty()) else {
+    let (Some((key, server)), Some(vouching), true) = (server, vouching, problems.is_empty())
+    else {
         return Err(Problems(problems));
+    };
+    let Vouching {
+        trust,
+        client_cas,
+        crls,
+    } = vouching;
+    let server_key = Arc::new(OneCertificate(Arc::new(key)));
+    let routes = config.routes.iter().map(|route| RouteTrust {
+        trust: Arc::clone(&trust),
+        allow: Arc::clone(&route.allow),
+        allow_from: route.allow_from.as_slice().into(),
+        server: Arc::clone(&server_key),
+        min_version: config.tls.min_version,
+    });
+    let generation = Generation {
+        number: previous.map_or(1, |previous| previous.number + 1),
+        since,
+        server,
+        client_cas,
+        crls,
+        digest: files.digest(),
+        trust_digest: files.trust_digest(),
+        routes: routes.collect(),
+        trust,
+    };
+    Ok(Validated {
+        generation,
+        warnings,
+    })
+}
+
+/// Who vouches for clients.
+struct Vouching {
+    trust: Arc<Trust>,
+    client_cas: Vec<Facts>,
+    crls: Vec<CrlFacts>,
+}
+
+fn vouching(
+    tls: &Tls,
+    files: &Files,
+    previous: Option<&Generation>,
+    now: UnixTime,
+    warnings: &mut Vec<Problem>,
+) -> Result<Vouching, Vec<Problem>> {
+    let cas = client_cas(&files.client_ca, now, warnings)?;
+    // Reading a long revocation list again would cost seconds of CPU for nothing, and the verdicts would be lost.
+    let same = previous.filter(|previous| {
+        previous.trust_digest == files.trust_digest()
+            && previous.trust.is_governed_by(tls)
+            && previous.client_cas.len() == cas.len()
+    });
+    if let Some(previous) = same {
+        return Ok(Vouching {
+            trust: Arc::clone(&previous.trust),
+            client_cas: previous.client_cas.clone(),
+            crls: previous.crls.clone(),
+        });
+    }
+    let parsed: Vec<X509Certificate<'_>> = cas
+        .iter()
+        .filter_map(|ca| X509Certificate::from_der(&ca.der).ok())
+        .map(|(_, parsed)| parsed)
+        .collect();
+    let lists = crl::revocation_lists(&files.client_crl, &parsed)?;
+    drop(parsed);
+    let (lists, crls): (Vec<_>, Vec<_>) =
+        lists.into_iter().map(|crl| (crl.list, crl.facts)).unzip();
+    for stale in crls.iter().filter(|facts| facts.next_update < now) {
+        let effect = match tls.stale_crl {
+            StaleCrl::Refuse => "clients that it speaks for are refused",
+            StaleCrl::Accept => "it counts as if it were new, as --stale-crl says",
+        };
+        warnings.extend(
+            files
+                .client_crl
+                .iter()
+                .find(|file| file.path == stale.path)
+                .map(|file| {
+                    file.problem(format!(
+                        "the revocation list is stale since {}: {effect}; fetch a newer one",
+                        rfc3339(stale.next_update)
+                    ))
+                }),
+        );
+    }
+    let revocation = Revocation {
+        lists,
+        stale: tls.stale_crl,
+        next_update: crls.iter().map(|facts| facts.next_update).min(),
     };
     let (anchors, client_cas): (Vec<_>, Vec<_>) = cas
         .into_iter()
         .map(|ca| ((ca.anchor, ca.facts.validity), ca.facts))
         .unzip();
-    let trust = Arc::new(Trust::new(anchors, config.tls.allow_missing_eku));
-    let server_key = Arc::new(OneCertificate(Arc::new(key)));
-    let routes = config.routes.iter().map(|route| RouteTrust {
-        trust: Arc::clone(&trust),
-        allow: Arc::clone(&route.allow),
-        server: Arc::clone(&server_key),
-        min_version: config.tls.min_version,
-    });
-    let generation = Generation {
-        number,
-        since: SystemTime::now(),
-        server,
+    Ok(Vouching {
+        trust: Arc::new(Trust::new(anchors, revocation, tls.allow_missing_eku)),
         client_cas,
-        routes: routes.collect(),
-    };
-    Ok(Validated {
-        generation,
-        warnings,
+        crls,
     })
 }
 
@@ -182,6 +261,7 @@ fn pem_reason(error: &pem::Error) -> String {
 }
 
 struct ClientCa {
+    der: CertificateDer<'static>,
     anchor: TrustAnchor<'static>,
     facts: Facts,
 }
@@ -209,13 +289,23 @@ fn client_cas(
         }
         for (index, der) in found.iter().enumerate() {
             match client_ca(der, file, now) {
-                Ok(ca) => cas.push(ca),
+                Ok(ca) => {
+                    if now < ca.facts.validity.not_before {
+                        let from = rfc3339(ca.facts.validity.not_before);
+                        warnings.push(file.problem(format!(
+                            "certificate {} vouches for nobody before {from}",
+                            index + 1
+                        )));
+                    }
+                    cas.push(ca);
+                }
                 Err(why) => warnings
                     .push(file.problem(format!("certificate {} is left out: {why}", index + 1))),
             }
         }
     }
-    if cas.is_empty() && problems.is_empty() {
+    let vouches_now = |ca: &ClientCa| ca.facts.validity.covers(now);
+    if !cas.iter().any(vouches_now) && problems.is_empty() {
         let left_out = warnings
             .iter()
             .map(|warning| &*warning.what)
@@ -260,15 +350,10 @@ fn client_ca(
             rfc3339(facts.validity.not_after)
         )));
     }
-    if now < facts.validity.not_before {
-        return Err(named(format!(
-            "is not valid before {}",
-            rfc3339(facts.validity.not_before)
-        )));
-    }
     let anchor = webpki::anchor_from_trusted_cert(der)
         .map_err(|error| named(format!("cannot be used: {error}")))?;
     Ok(ClientCa {
+        der: der.clone(),
         anchor: anchor.to_owned(),
         facts,
     })

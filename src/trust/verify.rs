@@ -5,8 +5,9 @@
 //! an admitted client.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -15,21 +16,42 @@ use rustls::{
     AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, OtherError,
     SignatureScheme,
 };
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
+    RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use super::load::Digest;
 use super::{provider, rfc3339};
+use crate::config::{StaleCrl, Tls};
 use crate::identity::{Client, ClientAuthUsage, UnreadableCertificate, Validity};
 use crate::policy::{self, Admission, Allow, NotAdmitted};
 
-/// The CAs that vouch for clients, and what a chain to them must meet.
+/// The most verdicts that are remembered.
+const VERDICTS: usize = 1024;
+
+/// The CAs that vouch for clients, the revocation lists, and what else a chain must meet.
 #[derive(Debug)]
 pub struct Trust {
     anchors: Vec<TrustAnchor<'static>>,
     /// When each CA is good, by subject and key: webpki's anchors do not say.
     anchor_validity: HashMap<(Vec<u8>, Vec<u8>), Validity>,
     allow_missing_eku: bool,
+    revocation: Revocation,
+    /// What was found of chains, by their digest. Only chains that hold get in here, so no stranger can fill it; a
+    /// verdict counts for as long as its validity lasts, and the client proves its key in every handshake anew.
+    verdicts: Mutex<HashMap<Digest, Verified>>,
+}
+
+/// The revocation lists; none means that revocation is not checked.
+#[derive(Debug)]
+pub(super) struct Revocation {
+    pub(super) lists: Vec<CertRevocationList<'static>>,
+    pub(super) stale: StaleCrl,
+    /// When the first of the lists should be replaced by a newer one.
+    pub(super) next_update: Option<UnixTime>,
 }
 
 /// A chain that holds, whose end entity is this client.
@@ -37,8 +59,10 @@ pub struct Trust {
 pub struct Verified {
     /// Who the certificate speaks of.
     pub client: Arc<Client>,
-    /// When the whole chain is good: the certificate, its intermediates and the CA.
+    /// When the whole chain is known to be good: the certificate, its intermediates, the CA, the revocation lists.
     pub validity: Validity,
+    /// The chain as the client presented it, its own certificate first.
+    pub chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// Why a client may not pass.
@@ -82,37 +106,65 @@ impl Refusal {
 }
 
 impl Trust {
-    /// Puts CAs together; each with the time it is good.
+    /// Puts CAs together, each with the time it is good, and the revocation lists.
     pub(super) fn new(
         cas: impl IntoIterator<Item = (TrustAnchor<'static>, Validity)>,
+        revocation: Revocation,
         allow_missing_eku: bool,
     ) -> Self {
-        let mut trust = Self {
-            anchors: Vec::new(),
-            anchor_validity: HashMap::new(),
-            allow_missing_eku,
-        };
+        let mut anchors = Vec::new();
+        let mut anchor_validity: HashMap<_, Validity> = HashMap::new();
         for (anchor, validity) in cas {
             // A renewed CA keeps name and key; while both are in the bundle, either one vouches.
-            trust
-                .anchor_validity
+            anchor_validity
                 .entry(key_of(&anchor))
                 .and_modify(|known| {
                     known.not_before = known.not_before.min(validity.not_before);
                     known.not_after = known.not_after.max(validity.not_after);
                 })
                 .or_insert(validity);
-            trust.anchors.push(anchor);
+            anchors.push(anchor);
         }
-        trust
+        Self {
+            anchors,
+            anchor_validity,
+            allow_missing_eku,
+            revocation,
+            verdicts: Mutex::default(),
+        }
     }
 
-    /// Verifies a chain as of `now`: signatures, validity of every certificate in it, key usages, and that two parsers
-    /// agree about the client.
+    /// True if these settings would make the same of the same files.
+    pub(super) fn is_governed_by(&self, tls: &Tls) -> bool {
+        self.allow_missing_eku == tls.allow_missing_eku && self.revocation.stale == tls.stale_crl
+    }
+
+    /// Verifies a chain as of `now`: signatures, validity and revocation of every certificate in it, key usages, and
+    /// that two parsers agree about the client. A chain that was seen before is looked up.
     ///
     /// # Errors
     /// Why the chain does not hold. Whether the client may pass is not asked here.
     pub fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Verified, Refusal> {
+        let digest = digest_of(end_entity, intermediates);
+        let known = lock(&self.verdicts).get(&digest).cloned();
+        if let Some(verified) = known.filter(|verified| verified.validity.covers(now)) {
+            return Ok(verified);
+        }
+        let verified = self.verify_anew(end_entity, intermediates, now)?;
+        let mut verdicts = lock(&self.verdicts);
+        if verdicts.len() >= VERDICTS {
+            verdicts.clear();
+        }
+        verdicts.insert(digest, verified.clone());
+        Ok(verified)
+    }
+
+    fn verify_anew(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -126,6 +178,7 @@ impl Trust {
         };
         let anchors: Vec<TrustAnchor<'static>> =
             self.anchors.iter().filter(in_date).cloned().collect();
+        let lists: Vec<_> = self.revocation.lists.iter().collect();
         let algorithms = provider().signature_verification_algorithms.all;
         let path = certificate
             .verify_for_usage(
@@ -134,7 +187,7 @@ impl Trust {
                 intermediates,
                 now,
                 KeyUsage::client_auth(),
-                None,
+                self.revocation.options(&lists),
                 None,
             )
             .map_err(Refusal::Chain)?;
@@ -154,9 +207,19 @@ impl Trust {
         if let Some(anchor) = self.anchor_validity.get(&key_of(path.anchor())) {
             validity = validity.intersect(*anchor);
         }
+        // Past this time the lists have to be asked again; which one this chain hangs on is webpki's to say.
+        if let Some(until) = self.revocation.counts_until().filter(|until| now <= *until) {
+            validity.not_after = validity.not_after.min(until);
+        }
+        let chain = [end_entity]
+            .into_iter()
+            .chain(intermediates)
+            .map(|der| der.clone().into_owned())
+            .collect();
         Ok(Verified {
             client: Arc::new(client),
             validity,
+            chain,
         })
     }
 
@@ -177,6 +240,50 @@ impl Trust {
             }),
         }
     }
+}
+
+impl Revocation {
+    /// Every certificate of a chain is checked but the CA of the bundle, and an unknown status is a refusal.
+    fn options<'a>(
+        &self,
+        lists: &'a [&'a CertRevocationList<'static>],
+    ) -> Option<RevocationOptions<'a>> {
+        let expiration = match self.stale {
+            StaleCrl::Refuse => ExpirationPolicy::Enforce,
+            StaleCrl::Accept => ExpirationPolicy::Ignore,
+        };
+        // The builder refuses an empty slice: then there is nothing to check.
+        let builder = RevocationOptionsBuilder::new(lists).ok()?;
+        Some(
+            builder
+                .with_depth(RevocationCheckDepth::Chain)
+                .with_status_policy(UnknownStatusPolicy::Deny)
+                .with_expiration_policy(expiration)
+                .build(),
+        )
+    }
+
+    fn counts_until(&self) -> Option<UnixTime> {
+        match self.stale {
+            StaleCrl::Refuse => self.next_update,
+            StaleCrl::Accept => None,
+        }
+    }
+}
+
+fn digest_of(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for der in [end_entity].into_iter().chain(intermediates) {
+        context.update(&(der.len() as u64).to_be_bytes());
+        context.update(der);
+    }
+    let mut all = [0; 32];
+    all.copy_from_slice(context.finish().as_ref());
+    all
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn key_of(anchor: &TrustAnchor<'_>) -> (Vec<u8>, Vec<u8>) {
@@ -223,14 +330,11 @@ impl Witness {
 
     /// What was found, once; `None` if no certificate was ever judged.
     pub fn finding(&self) -> Option<Finding> {
-        self.finding
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        lock(&self.finding).take()
     }
 
     fn note(&self, finding: Finding) {
-        *self.finding.lock().unwrap_or_else(PoisonError::into_inner) = Some(finding);
+        *lock(&self.finding) = Some(finding);
     }
 }
 
@@ -311,7 +415,11 @@ fn chain_reason(error: &webpki::Error) -> String {
             format!("the certificate, or one that vouches for it, is not valid before {}", rfc3339(*not_before))
         }
         Error::UnknownIssuer => "no CA of the client-CA bundle vouches for the certificate".to_owned(),
-        Error::CertRevoked => "the certificate is revoked".to_owned(),
+        Error::CertRevoked => "the certificate, or one that vouches for it, is revoked".to_owned(),
+        Error::UnknownRevocationStatus => "no revocation list of --client-crl knows the status of the whole chain".to_owned(),
+        Error::CrlExpired { next_update, .. } => {
+            format!("the revocation list is stale since {} and --stale-crl is refuse", rfc3339(*next_update))
+        }
         Error::RequiredEkuNotFoundContext(_) => {
             "the extended key usage of the certificate, or of one that vouches for it, does not list clientAuth".to_owned()
         }

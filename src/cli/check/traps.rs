@@ -57,7 +57,10 @@ fn pinned_files(config: &Config) -> Vec<String> {
         return Vec::new();
     };
     let tls = &config.tls;
-    let files = [&tls.cert, &tls.key].into_iter().chain(&tls.client_ca);
+    let files = [&tls.cert, &tls.key]
+        .into_iter()
+        .chain(&tls.client_ca)
+        .chain(&tls.client_crl);
     let pinned = files.filter_map(|file| {
         let real = fs::canonicalize(&file.value).ok()?;
         let what = pinned(&real, &mountinfo)?.to_owned();

@@ -56,7 +56,7 @@ impl Stage {
         tasks.spawn(Arc::clone(&target).serve(listener));
 
         let config = config(folder, free(GATE), target_at, free(ADMIN))?;
-        let gate = serve::start(config).await?;
+        let gate = serve::start(config, None).await?;
         let gate_at = *gate.listening.first().context("the gate has no listener")?;
         let admin_at = gate.admin.context("the gate has no admin listener")?;
         for (what, port, at) in [

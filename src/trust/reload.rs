@@ -1,0 +1,282 @@
+//! Keeps the published generation in step with the files: a hint, one consistent read, a judgement, one swap.
+//!
+//! A bad set is refused as a whole, and the last good generation serves on. An update that is seen half-way is waited
+//! out. Reading and judging happen off the data path; a panic there costs a reload, not the process.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::Generation;
+use super::load::load;
+use super::validate::{Validated, validate};
+use super::watch::{Hint, Hints};
+use crate::config::{Config, Flags, Located, Problem, Problems, Tls};
+use crate::telemetry::Metrics;
+
+/// How long an update may be half-done before that is called a failure.
+const PATIENCE: Duration = Duration::from_millis(800);
+const RETRY: Duration = Duration::from_millis(100);
+/// Files that are not replaced as one must stay the same for this long: a writer may be in the middle of one.
+const STILL: Duration = Duration::from_millis(50);
+
+/// Publishes generations.
+#[derive(Debug)]
+pub struct Reloader {
+    /// The command line, which names the configuration file that is read again; without it, `startup` stands.
+    flags: Option<Flags>,
+    /// What the process was started with; listeners and targets stay as they are here.
+    startup: Config,
+    /// What the published generation was made with.
+    config: Config,
+    published: watch::Sender<Arc<Generation>>,
+    metrics: Arc<Metrics>,
+    last: LastReload,
+    /// Warnings are told once for as long as they last.
+    told_aging: Vec<String>,
+    told_restart: Vec<String>,
+}
+
+/// How the newest attempt to change the generation ended; shared with those who show it.
+#[derive(Debug, Clone, Default)]
+pub struct LastReload(Arc<Mutex<Option<Failure>>>);
+
+/// An attempt that changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When these reasons were first met.
+    pub since: SystemTime,
+    /// Every reason, a line each.
+    pub reason: String,
+}
+
+impl LastReload {
+    /// The newest attempt's failure; `None` if it went well.
+    pub fn failure(&self) -> Option<Failure> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Returns true if the failure is news.
+    fn note(&self, failure: Option<String>) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.as_ref().map(|failure| failure.reason.clone());
+        if before == failure {
+            return false;
+        }
+        *last = failure.map(|reason| Failure {
+            since: SystemTime::now(),
+            reason,
+        });
+        true
+    }
+}
+
+/// What one look at the files led to.
+struct Look {
+    /// What else was changed and is not followed.
+    restart: Vec<Problem>,
+    /// A generation to publish, unless everything is as it was.
+    changed: Option<Box<(Config, Validated)>>,
+}
+
+impl Reloader {
+    /// Starts from a generation that was made of `config`, which `flags` led to.
+    pub fn new(
+        flags: Option<Flags>,
+        config: Config,
+        first: Generation,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        metrics.published(&first.summary());
+        Self {
+            flags,
+            startup: config.clone(),
+            config,
+            published: watch::Sender::new(Arc::new(first)),
+            metrics,
+            last: LastReload::default(),
+            told_aging: Vec::new(),
+            told_restart: Vec::new(),
+        }
+    }
+
+    /// The generation, now and whenever it changes.
+    pub fn generations(&self) -> watch::Receiver<Arc<Generation>> {
+        self.published.subscribe()
+    }
+
+    /// How the newest attempt ended.
+    pub fn last(&self) -> LastReload {
+        self.last.clone()
+    }
+
+    /// Follows the files for as long as it is polled. Cancel safe: a generation is published whole or not at all.
+    pub async fn run(mut self, mut hints: Hints) {
+        self.arm(&mut hints);
+        self.tell_aging();
+        loop {
+            let hint = hints.next().await;
+            self.arm(&mut hints);
+            self.follow(hint).await;
+            self.tell_aging();
+        }
+    }
+
+    fn arm(&self, hints: &mut Hints) {
+        let Tls {
+            cert,
+            key,
+            client_ca,
+            client_crl,
+            ..
+        } = &self.config.tls;
+        let tls = [cert, key]
+            .into_iter()
+            .chain(client_ca)
+            .chain(client_crl)
+            .map(|located: &Located<PathBuf>| &*located.value);
+        let file = self
+            .flags
+            .as_ref()
+            .and_then(Flags::config)
+            .map(|located| Path::new(&located.value));
+        hints.arm(tls.chain(file));
+    }
+
+    /// Looks until the files are unchanged, or changed and good, or bad for longer than an update takes.
+    async fn follow(&mut self, hint: Hint) {
+        let deadline = Instant::now() + PATIENCE;
+        let reason = loop {
+            match self.look().await {
+                Ok(look) => return self.take(look, hint),
+                Err(reason) if Instant::now() >= deadline => break reason,
+                Err(_) => sleep(RETRY).await,
+            }
+        };
+        self.metrics.reload_failed();
+        if self.last.note(Some(reason.clone())) || hint == Hint::Hangup {
+            let generation = self.published.borrow().number;
+            tracing::warn!(
+                event = "reload_failed",
+                generation,
+                reason,
+                "the last good generation serves on"
+            );
+        }
+    }
+
+    async fn look(&self) -> Result<Look, String> {
+        let (flags, startup, config) = (
+            self.flags.clone(),
+            self.startup.clone(),
+            self.config.clone(),
+        );
+        let current = Arc::clone(&self.published.borrow());
+        let look =
+            tokio::task::spawn_blocking(move || look(flags.as_ref(), &startup, &config, &current));
+        match look.await {
+            Ok(look) => look.map_err(|problems| problems.to_string()),
+            Err(_) => Err(
+                "a bug ended the reading of the files; please report it with the panic in this log"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn take(&mut self, look: Look, hint: Hint) {
+        self.last.note(None);
+        let restart: Vec<String> = look.restart.iter().map(ToString::to_string).collect();
+        for what in restart
+            .iter()
+            .filter(|what| !self.told_restart.contains(what))
+        {
+            tracing::warn!(event = "restart_needed", "{what}");
+        }
+        self.told_restart = restart;
+        match look.changed {
+            Some(changed) => self.publish(*changed),
+            None if hint == Hint::Hangup => {
+                tracing::info!(
+                    event = "reload_unchanged",
+                    "the files hold what is served already"
+                );
+            }
+            None => {}
+        }
+    }
+
+    fn publish(
+        &mut self,
+        (
+            config,
+            Validated {
+                generation,
+                warnings,
+            },
+        ): (Config, Validated),
+    ) {
+        let (number, certificate) = (generation.number, generation.server.serial.clone());
+        self.metrics.published(&generation.summary());
+        self.metrics.reload_succeeded();
+        self.published.send_replace(Arc::new(generation));
+        self.config = config;
+        tracing::info!(event = "reloaded", generation = number, certificate);
+        for warning in warnings {
+            tracing::warn!(event = "configuration", "{warning}");
+        }
+    }
+
+    /// Time passes without any file changing.
+    fn tell_aging(&mut self) {
+        let aging = self.published.borrow().aging(SystemTime::now());
+        for warning in aging
+            .iter()
+            .filter(|warning| !self.told_aging.contains(warning))
+        {
+            tracing::warn!(event = "renewal_due", "{warning}");
+        }
+        self.told_aging = aging;
+    }
+}
+
+/// Reads, compares, judges. Blocks.
+fn look(
+    flags: Option<&Flags>,
+    startup: &Config,
+    config: &Config,
+    current: &Generation,
+) -> Result<Look, Problems> {
+    let followed = || match flags {
+        Some(flags) => Ok(startup.with_trust_of(&Config::parse(flags)?)),
+        None => Ok::<_, Problems>((startup.clone(), Vec::new())),
+    };
+    let (wanted, restart) = followed()?;
+    let files = load(&wanted.tls)?;
+    let same_rules = wanted.same_trust(config);
+    if same_rules && files.digest() == current.digest {
+        return Ok(Look {
+            restart,
+            changed: None,
+        });
+    }
+    if !(same_rules && files.atomic) {
+        std::thread::sleep(STILL);
+        let (again, _) = followed()?;
+        if !again.same_trust(&wanted) || load(&wanted.tls)?.digest() != files.digest() {
+            return Err(Problems(vec![files.cert.problem(
+                "the files do not stand still; have each replaced in one step",
+            )]));
+        }
+    }
+    let validated = validate(&wanted, &files, Some(current), SystemTime::now())?;
+    Ok(Look {
+        restart,
+        changed: Some(Box::new((wanted, validated))),
+    })
+}
