@@ -10,8 +10,8 @@
 //!   same functions, or are clients.
 //! - [`serve`]: the composition root. Files judged, listeners bound, everything started and stopped in order.
 //! - `gate`: the path of a connection, `gate/mod.rs` from top to bottom: accept, handshake, admit, connect, pump.
-//! - [`trust`]: the path of credentials: files to bytes (`load`), bytes to a [`trust::Generation`] (`validate`), one
-//!   client's chain to a verdict (`verify`).
+//! - [`trust`]: the path of credentials: a hint that files changed (`watch`), files to bytes (`load`), bytes to a
+//!   [`trust::Generation`] (`validate`), one swap (`reload`), one client's chain to a verdict (`verify`).
 //! - [`admin`]: what can be seen over HTTP.
 //! - [`telemetry`]: what is told: metrics, one record per connection, the log.
 //! - [`config`]: what was written, and what it means.
@@ -23,7 +23,10 @@
 //! # Invariants, many of them absences
 //!
 //! - The judge is one pure function, [`policy::judge`]. The TLS verifier asks it, so that a refused client hears the
-//!   right alert; the step after the handshake asks it again, and only that answer opens the way; `explain` asks it too.
+//!   right alert; the step after the handshake asks it again, and only that answer opens the way; a live session asks
+//!   it at every change for as long as it lives; `explain` asks it too.
+//! - All that must change together lives in one immutable generation behind one pointer. A connection is judged by one
+//!   generation, and nobody keeps a list of sessions to kill from: each watches for itself.
 //! - Each step takes the proof of the one before. Dialling the target takes an `Admitted`, which only admission makes,
 //!   from an `Authenticated`, which only a full handshake makes, from what a verifier found for this very connection.
 //! - `identity` and `policy` do no IO and read no clock. `trust::validate` does no IO. `gate` never reads a file.
