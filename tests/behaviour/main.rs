@@ -20,3 +20,4 @@ mod prometheus;
 mod proxy;
 mod record;
 mod relay;
+mod reload;

@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod peers;
 pub(crate) mod pki;
 pub(crate) mod target;
+pub(crate) mod volume;
 
 use std::time::{Duration, Instant};
 

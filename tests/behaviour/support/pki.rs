@@ -301,3 +301,15 @@ pub(crate) fn uri(name: &str) -> SanType {
 pub(crate) fn email(name: &str) -> SanType {
     SanType::Rfc822Name(name.try_into().expect("an IA5String"))
 }
+
+impl Authority {
+    /// Signs a revocation list.
+    pub(crate) fn sign_list(
+        &self,
+        params: &rcgen::CertificateRevocationListParams,
+    ) -> rcgen::CertificateRevocationList {
+        params
+            .signed_by(&self.issuer)
+            .expect("well-formed parameters")
+    }
+}
