@@ -118,13 +118,12 @@ impl Reloader {
 
     /// Follows the files for as long as it is polled. Cancel safe: a generation is published whole or not at all.
     pub async fn run(mut self, mut hints: Hints) {
-        self.arm(&mut hints);
-        self.tell_aging();
+        // The first look is for what changed after the start had read the files and before anybody watched them.
+        let mut hint = Hint::Timer;
         loop {
-            let hint = hints.next().await;
-            self.arm(&mut hints);
-            self.follow(hint).await;
+            self.follow(hint, &mut hints).await;
             self.tell_aging();
+            hint = hints.next().await;
         }
     }
 
@@ -150,11 +149,21 @@ impl Reloader {
     }
 
     /// Looks until the files are unchanged, or changed and good, or bad for longer than an update takes.
-    async fn follow(&mut self, hint: Hint) {
+    async fn follow(&mut self, mut hint: Hint, hints: &mut Hints) {
         let deadline = Instant::now() + PATIENCE;
         let reason = loop {
+            // Before every look: a folder that comes back is another one.
+            self.arm(hints);
             match self.look().await {
-                Ok(look) => return self.take(look, hint),
+                Ok(look) => {
+                    let before = self.config.clone();
+                    self.take(look, hint);
+                    if before.same_trust(&self.config) {
+                        return;
+                    }
+                    // Other files may be named now, and nobody watched them while they were read.
+                    hint = Hint::Changed;
+                }
                 Err(reason) if Instant::now() >= deadline => break reason,
                 Err(_) => sleep(RETRY).await,
             }
