@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint unit behaviour peers demo deny
+.PHONY: help test lint unit behaviour soak peers demo deny
 
 # Debian keeps some peers where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -31,6 +31,9 @@ unit: ## Unit and property tests and house rules only: no peers needed
 
 behaviour: peers ## Behaviour tests only: the real binary and real peers
 	cargo test --locked --test behaviour
+
+soak: ## Ten thousand reloads: no memory, descriptor or watch is lost (a quarter of an hour)
+	SOAK_RELOADS=10000 cargo test --locked --test behaviour -- --nocapture reloads_leak
 
 peers: ## Install the programs that the behaviour tests talk to, if one is missing (Debian, root)
 	$(say) 'peers of the behaviour tests'
