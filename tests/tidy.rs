@@ -27,6 +27,7 @@ const SPAWNERS: &[&str] = &[
     "src/gate/accept.rs",
     "src/admin.rs",
     "src/serve.rs",
+    "src/trust/reload.rs",
     "src/cli/demo/",
 ];
 

@@ -6,6 +6,7 @@
 
 pub mod log;
 pub mod metrics;
+mod process;
 mod record;
 
 pub use self::metrics::{Metrics, RouteMetrics, Summary};

@@ -7,10 +7,12 @@
 
 mod crl;
 pub mod load;
+mod refusal;
 pub mod reload;
 pub mod validate;
 mod verify;
 pub mod watch;
+mod witness;
 
 #[cfg(test)]
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -35,7 +37,9 @@ use crate::policy::Allow;
 use crate::telemetry::Summary;
 
 pub use self::crl::CrlFacts;
-pub use self::verify::{Finding, Refusal, Trust, Verified, Witness};
+pub use self::refusal::Refusal;
+pub use self::verify::{Trust, Verified};
+pub use self::witness::{Finding, Witness};
 
 /// The one crypto provider: aws-lc-rs, post-quantum hybrid first, then X25519 and the NIST curves. rustls takes the first
 /// group of the client's list that is in ours; every client that offers the hybrid offers it first.

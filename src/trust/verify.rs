@@ -1,21 +1,11 @@
-//! One client's certificate chain in, a verdict out: webpki's about the chain, then the judge's about the client.
-//!
-//! [`Trust::verify`] is pure but for the signature checks. [`Witness`] asks it inside the TLS handshake, so that a
-//! refused client hears the alert that fits, and keeps the finding: only what a verifier really found can later become
-//! an admitted client.
+//! One client's certificate chain in, a verdict out: webpki's about the chain, then the judge's about the client. Pure
+//! but for the signature checks and the memory of what was found before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, OtherError,
-    SignatureScheme,
-};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
     RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
@@ -24,10 +14,11 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::load::Digest;
-use super::{provider, rfc3339};
+use super::provider;
+use super::refusal::Refusal;
 use crate::config::{StaleCrl, Tls};
 use crate::identity::{Client, ClientAuthUsage, UnreadableCertificate, Validity};
-use crate::policy::{self, Admission, Allow, NotAdmitted};
+use crate::policy::{self, Admission, Allow};
 
 /// The most verdicts that are remembered.
 const VERDICTS: usize = 1024;
@@ -63,46 +54,6 @@ pub struct Verified {
     pub validity: Validity,
     /// The chain as the client presented it, its own certificate first.
     pub chain: Arc<[CertificateDer<'static>]>,
-}
-
-/// Why a client may not pass.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Refusal {
-    /// The chain does not lead to one of the CAs, or a certificate in it is not good now.
-    #[error("{}", chain_reason(.0))]
-    Chain(webpki::Error),
-    /// `clientAuth` is not among the extended key usages.
-    #[error("{}", match .0 {
-        ClientAuthUsage::Absent => "the certificate has no extended key usage and --allow-missing-eku is off",
-        ClientAuthUsage::Listed | ClientAuthUsage::NotListed => "the certificate's extended key usage does not list clientAuth",
-    })]
-    KeyUsage(ClientAuthUsage),
-    /// The certificate's facts could not be established.
-    #[error(transparent)]
-    Unreadable(#[from] UnreadableCertificate),
-    /// The chain holds, and no rule names the client.
-    #[error("{error}: it is {}", .client.display_names().join(", "))]
-    NotAdmitted {
-        /// Who it is.
-        client: Arc<Client>,
-        /// The judge's verdict.
-        error: NotAdmitted,
-    },
-}
-
-impl Refusal {
-    /// The client, where its chain was verified.
-    pub fn client(&self) -> Option<&Arc<Client>> {
-        match self {
-            Self::NotAdmitted { client, .. } => Some(client),
-            Self::Chain(_) | Self::KeyUsage(_) | Self::Unreadable(_) => None,
-        }
-    }
-
-    /// The alert by which the client hears of it: rustls makes it of the same error.
-    pub fn alert(&self) -> AlertDescription {
-        certificate_error(self).into()
-    }
 }
 
 impl Trust {
@@ -282,7 +233,7 @@ fn digest_of(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_
     all
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -299,170 +250,5 @@ fn validity_of(der: &CertificateDer<'_>) -> Result<Validity, UnreadableCertifica
         Err(error) => Err(UnreadableCertificate::Malformed(format!(
             "intermediate: {error}"
         ))),
-    }
-}
-
-/// What the verifier of one handshake found.
-#[derive(Debug, Clone)]
-pub enum Finding {
-    /// The chain holds and a rule names the client.
-    Admissible(Verified),
-    /// Why not.
-    Refused(Refusal),
-}
-
-/// The client-certificate verifier of one connection; keeps what it found.
-#[derive(Debug)]
-pub struct Witness {
-    trust: Arc<Trust>,
-    allow: Arc<Allow>,
-    finding: Mutex<Option<Finding>>,
-}
-
-impl Witness {
-    pub(super) fn new(trust: Arc<Trust>, allow: Arc<Allow>) -> Self {
-        Self {
-            trust,
-            allow,
-            finding: Mutex::new(None),
-        }
-    }
-
-    /// What was found, once; `None` if no certificate was ever judged.
-    pub fn finding(&self) -> Option<Finding> {
-        lock(&self.finding).take()
-    }
-
-    fn note(&self, finding: Finding) {
-        *lock(&self.finding) = Some(finding);
-    }
-}
-
-impl ClientCertVerifier for Witness {
-    /// Names no CA: a stranger who asks learns nothing of whom the gate trusts (RFC 8446 section 4.2.4 allows it).
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        match self
-            .trust
-            .admit(&self.allow, end_entity, intermediates, now)
-        {
-            Ok((verified, _)) => {
-                self.note(Finding::Admissible(verified));
-                Ok(ClientCertVerified::assertion())
-            }
-            Err(refusal) => {
-                let error = certificate_error(&refusal);
-                self.note(Finding::Refused(refusal));
-                Err(error.into())
-            }
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &provider().signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &provider().signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "webpki's error is open-ended; the rest keeps webpki's own name"
-)]
-fn chain_reason(error: &webpki::Error) -> String {
-    use webpki::Error;
-    match error {
-        Error::CertExpired { not_after, .. } => {
-            format!("the certificate, or one that vouches for it, expired at {}", rfc3339(*not_after))
-        }
-        Error::CertNotValidYet { not_before, .. } => {
-            format!("the certificate, or one that vouches for it, is not valid before {}", rfc3339(*not_before))
-        }
-        Error::UnknownIssuer => "no CA of the client-CA bundle vouches for the certificate".to_owned(),
-        Error::CertRevoked => "the certificate, or one that vouches for it, is revoked".to_owned(),
-        Error::UnknownRevocationStatus => "no revocation list of --client-crl knows the status of the whole chain".to_owned(),
-        Error::CrlExpired { next_update, .. } => {
-            format!("the revocation list is stale since {} and --stale-crl is refuse", rfc3339(*next_update))
-        }
-        Error::RequiredEkuNotFoundContext(_) => {
-            "the extended key usage of the certificate, or of one that vouches for it, does not list clientAuth".to_owned()
-        }
-        Error::InvalidSignatureForPublicKey => "a signature in the chain is wrong".to_owned(),
-        Error::BadDer | Error::BadDerTime | Error::TrailingData(_) => "the certificate cannot be parsed".to_owned(),
-        Error::CaUsedAsEndEntity => "the certificate is a CA's, and a CA is no client".to_owned(),
-        Error::UnsupportedCriticalExtension => {
-            "the certificate, or one that vouches for it, has a critical extension that is not understood".to_owned()
-        }
-        Error::UnsupportedCertVersion => "the certificate is not X.509 version 3".to_owned(),
-        Error::NameConstraintViolation => "a name lies outside the name constraints of its CA".to_owned(),
-        other => format!("the chain does not hold: {other}"),
-    }
-}
-
-/// The TLS error, and with it the alert, that tells the client why (contract, promise 10). rustls turns the variants
-/// into alerts in `error.rs`.
-fn certificate_error(refusal: &Refusal) -> CertificateError {
-    match refusal {
-        Refusal::NotAdmitted { .. } => CertificateError::ApplicationVerificationFailure,
-        Refusal::KeyUsage(_) => CertificateError::InvalidPurpose,
-        Refusal::Unreadable(_) => CertificateError::BadEncoding,
-        Refusal::Chain(error) => chain_error(error),
-    }
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "webpki's error is open-ended; the rest is one alert"
-)]
-fn chain_error(error: &webpki::Error) -> CertificateError {
-    use webpki::Error;
-    match error {
-        Error::CertExpired { .. } | Error::InvalidCertValidity => CertificateError::Expired,
-        Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
-        Error::UnknownIssuer => CertificateError::UnknownIssuer,
-        Error::CertRevoked => CertificateError::Revoked,
-        Error::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
-        Error::CrlExpired { .. } => CertificateError::ExpiredRevocationList,
-        Error::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
-        Error::InvalidSignatureForPublicKey => CertificateError::BadSignature,
-        Error::BadDer | Error::BadDerTime | Error::TrailingData(_) => CertificateError::BadEncoding,
-        Error::UnsupportedCriticalExtension => CertificateError::UnhandledCriticalExtension,
-        other => CertificateError::Other(OtherError(Arc::new(other.clone()))),
     }
 }
