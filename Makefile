@@ -15,7 +15,7 @@ help: ## List the targets
 
 test: peers lint ## Everything that must pass: lint, unit tests, behaviour tests with real peers
 	$(say) 'unit, property and behaviour tests'
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 	$(say) 'all passed'
 
 lint: ## Format, clippy and documentation, without a warning

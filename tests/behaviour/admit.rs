@@ -61,10 +61,7 @@ impl Door {
         let mut connection = Offer::of(credentials, &ca)
             .connect(self.address())
             .expect("TLS 1.3");
-        let refusal = match connection.try_send(b"?") {
-            Err(ending) => Some(ending),
-            Ok(()) => connection.receive_at_most(1).1,
-        };
+        let refusal = connection.refusal();
         if let Some(ending) = refusal {
             assert_eq!(ending, Ending::Alert(AlertDescription::AccessDenied));
         }

@@ -254,6 +254,14 @@ impl Connection {
         bytes
     }
 
+    /// Sends a byte to an echoing target: nothing if it came back, else how the connection ended instead.
+    pub(crate) fn refusal(&mut self) -> Option<Ending> {
+        match self.try_send(b"?") {
+            Err(ending) => Some(ending),
+            Ok(()) => self.receive_at_most(1).1,
+        }
+    }
+
     /// Sends a byte to an echoing target and waits for it: after this the client is admitted.
     pub(crate) fn prove_admitted(&mut self) {
         self.send(b"?");
