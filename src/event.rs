@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// How a connection ended; the value of the `outcome` label and field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Both sides finished, or the client left after the target did.
+    /// Both sides finished, or the target did and took no more of the client.
     Relayed,
     /// The source address lies in none of the route's networks; no TLS was spoken.
     SourceDenied,
@@ -19,7 +19,7 @@ pub enum Outcome {
     NotAdmitted,
     /// The client was admitted and the target could not be reached.
     TargetUnreachable,
-    /// No byte went either way for too long.
+    /// No byte went either way for too long. Ends cleanly, unless bytes that one side never took are lost.
     IdleTimeout,
     /// The session was as old as a session may be.
     SessionLimit,
