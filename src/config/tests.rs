@@ -1,5 +1,6 @@
 //! The configuration as a whole: helpers that write all three sources, and the tests in the files below.
 
+mod change;
 mod file;
 mod routes;
 mod sources;

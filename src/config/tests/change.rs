@@ -1,0 +1,156 @@
+//! A file that is read again: what a running gate follows, and what it says needs a restart.
+
+use super::good_file;
+use crate::config::Config;
+
+const FILE: &str = "max_connections = 10
+[tls]
+cert = '/c'
+client_ca = ['/ca']
+[[route]]
+name = 'a'
+listen = '127.0.0.1:1'
+target = '127.0.0.1:2'
+allow = { dns = ['x.test'] }
+allow_from = ['10.0.0.0/8']
+[[route]]
+name = 'b'
+listen = '127.0.0.1:3'
+target = '127.0.0.1:4'
+allow_any_client = true
+";
+
+/// The file with one text in it replaced by another.
+fn changed(from: &str, to: &str) -> Config {
+    assert!(FILE.contains(from), "{from:?} is in the file");
+    good_file(&FILE.replacen(from, to, 1))
+}
+
+#[test]
+fn certificates_and_rules_are_followed() {
+    let cases = [
+        ("cert = '/c'", "cert = '/d'"),
+        ("cert = '/c'", "cert = '/c'\nkey = '/k'"),
+        ("['/ca']", "['/ca', '/more']"),
+        ("['/ca']", "['/ca']\nclient_crl = ['/crl']"),
+        (
+            "['/ca']",
+            "['/ca']\nclient_crl = ['/crl']\nstale_crl = 'accept'",
+        ),
+        ("['/ca']", "['/ca']\ntls_min = '1.2'"),
+        ("['/ca']", "['/ca']\nallow_missing_eku = true"),
+        ("x.test", "y.test"),
+        ("{ dns = ['x.test'] }", "{ cn = ['x.test'] }"),
+        ("['10.0.0.0/8']", "['10.0.0.0/8', '192.0.2.0/24']"),
+        ("allow_any_client = true", "allow = { dns = ['x.test'] }"),
+    ];
+    let running = good_file(FILE);
+    for (from, to) in cases {
+        let written = changed(from, to);
+        let (followed, restart) = running.with_trust_of(&written);
+        assert!(restart.is_empty(), "{to}: {restart:?}");
+        assert!(followed.same_trust(&written), "{to} is followed");
+        assert!(!followed.same_trust(&running), "{to} is a change");
+    }
+}
+
+#[test]
+fn what_is_bound_or_dialled_stays_and_is_told() {
+    let cases = [
+        ("listen = '127.0.0.1:1'", "listen = '127.0.0.1:9'", "listen"),
+        ("target = '127.0.0.1:2'", "target = '127.0.0.1:9'", "target"),
+        (
+            "name = 'a'",
+            "name = 'a'\nproxy_protocol = 'v2'",
+            "proxy_protocol",
+        ),
+        ("name = 'b'", "name = 'c'", "route \"b\" is gone"),
+        ("name = 'b'", "name = 'c'", "route \"c\" is new"),
+        ("max_connections = 10", "max_connections = 11", "limits"),
+        ("max_connections = 10", "admin = 'off'", "admin"),
+        (
+            "max_connections = 10",
+            "max_connections = 10\nidle_timeout = '9s'",
+            "timeouts",
+        ),
+        (
+            "max_connections = 10",
+            "max_connections = 10\nlog_level = 'debug'",
+            "log",
+        ),
+        (
+            "max_connections = 10",
+            "max_connections = 10\nthreads = 3",
+            "threads",
+        ),
+        (
+            "max_connections = 10",
+            "max_connections = 10\nreload_interval = '9s'",
+            "top level",
+        ),
+    ];
+    let running = good_file(FILE);
+    for (from, to, told) in cases {
+        let (followed, restart) = running.with_trust_of(&changed(from, to));
+        let restart: Vec<String> = restart.iter().map(ToString::to_string).collect();
+        assert!(
+            restart.iter().any(|what| what.contains(told)),
+            "{told:?} in {restart:?}"
+        );
+        assert!(
+            restart.iter().all(|what| what.contains("restart the gate")),
+            "{restart:?}"
+        );
+        let stays = |config: &Config| {
+            let routes = config.routes.iter();
+            let routes = routes.map(|route| {
+                (
+                    route.name.to_string(),
+                    route.listen.value,
+                    route.target.to_string(),
+                )
+            });
+            (
+                routes.collect::<Vec<_>>(),
+                config.limits,
+                config.timeouts,
+                config.threads,
+            )
+        };
+        assert_eq!(stays(&followed), stays(&running), "{to}");
+        assert!(followed.same_trust(&running), "{to}");
+    }
+}
+
+#[test]
+fn a_route_keeps_its_own_rules_wherever_it_stands_in_the_file() {
+    let running = good_file(FILE);
+    let (head, routes) = FILE.split_once("[[route]]").expect("there are routes");
+    let (one, other) = routes.split_once("[[route]]").expect("there are two");
+    let written = good_file(&format!("{head}[[route]]{other}[[route]]{one}"));
+    let (followed, restart) = running.with_trust_of(&written);
+    assert!(restart.is_empty(), "{restart:?}");
+    assert!(followed.same_trust(&running));
+}
+
+#[test]
+fn a_file_that_only_looks_different_is_the_same() {
+    let running = good_file(FILE);
+    let written = changed("[tls]\n", "# a comment\n\n[tls]\n");
+    let (followed, restart) = running.with_trust_of(&written);
+    assert!(
+        restart.is_empty() && followed.same_trust(&running),
+        "{restart:?}"
+    );
+}
+
+#[test]
+fn rules_of_a_route_that_is_gone_from_the_file_stay_as_they_are() {
+    // The route is served until the restart: by its own last rules, not by none and not by another's.
+    let running = good_file(FILE);
+    let (head, _) = FILE.rsplit_once("[[route]]").expect("there are routes");
+    let (followed, restart) = running.with_trust_of(&good_file(head));
+    assert_eq!(restart.len(), 1, "{restart:?}");
+    assert_eq!(followed.routes.len(), 2);
+    assert!(followed.same_trust(&running));
+}
