@@ -264,3 +264,6 @@ impl ResolvesServerCert for OneCertificate {
         Some(Arc::clone(&self.0))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -289,3 +289,6 @@ fn look(
         changed: Some(Box::new((wanted, validated))),
     })
 }
+
+#[cfg(test)]
+mod tests;

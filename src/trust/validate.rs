@@ -384,3 +384,6 @@ fn facts(der: &CertificateDer<'_>, file: &Content) -> Result<Facts, Problem> {
         path: file.path.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -252,3 +252,6 @@ fn validity_of(der: &CertificateDer<'_>) -> Result<Validity, UnreadableCertifica
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;
