@@ -1,6 +1,7 @@
 //! Continuous authorization: a live session whose client is no longer admissible is cut within a second of the change,
 //! with the reason in its record, and every other session goes on as if nothing had been.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +11,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::client::{Connection, Ending};
+use crate::support::eventually;
 use crate::support::pki::{Authority, authority_params, client_params, dns};
 use crate::support::target::{self, Ended};
 use crate::support::volume::{Identity, Mounted, Rules, Writer, allow, knock, list_params};
@@ -298,6 +300,78 @@ fn withdrawing_a_network_closes_the_sessions_from_it_and_no_other() {
     let socket = TcpStream::connect(address).expect("the gate accepts");
     assert!(Connection::over(socket, client).is_err());
     assert_eq!(scene.mounted.gate.records(3)[2]["outcome"], "source_denied");
+}
+
+#[test]
+fn a_session_that_stands_still_because_nobody_reads_is_closed_as_well() {
+    let ca = Authority::root("clients");
+    // Sends for ever to a client that never reads.
+    let target = target::Target::serving(|socket, _| {
+        let mut stream = &socket;
+        while stream.write_all(&[b'x'; 64 * 1024]).is_ok() {}
+    });
+    let mut rules = Rules::allowing(&target.flag(), &["leaver"]);
+    let mut mounted = Mounted::start(Writer::Kubelet, &rules, &ca.pem, &[]);
+    let client = mounted.client(&ca.client("leaver"));
+    let connection = Connection::open(mounted.gate.address(), client);
+    let connection = connection.expect("TLS 1.3");
+    let sent = || mounted.gate.metrics().value("portcullis_bytes_total", &[]);
+    let mut before = 0.0;
+    eventually("the pipe is full", || {
+        let now = sent();
+        let full = now > 0.0 && now == std::mem::replace(&mut before, now);
+        std::thread::sleep(Duration::from_millis(100));
+        full.then_some(())
+    });
+    rules.route = allow(&["other"]);
+    mounted.rule(&rules);
+    let changed = Instant::now();
+    let record = mounted.gate.record();
+    println!("nobody reads: {:?}", changed.elapsed());
+    assert!(changed.elapsed() < SOON);
+    assert_eq!(record["outcome"], "evicted", "{record}");
+    target.result();
+    drop(connection);
+}
+
+#[test]
+fn a_client_whose_ca_goes_while_it_shakes_hands_reaches_nobody() {
+    let (ours, theirs) = (Authority::root("ours"), Authority::root("theirs"));
+    let target = target::sink();
+    let rules = Rules::allowing(&target.flag(), &["leaver"]);
+    let bundle = [&*ours.pem, &*theirs.pem].concat();
+    let mut mounted = Mounted::start(Writer::Kubelet, &rules, &bundle, &[]);
+    let client = mounted.client(&theirs.client("leaver"));
+    let socket = TcpStream::connect(mounted.gate.address()).expect("the gate accepts");
+    mounted
+        .gate
+        .wait_for_metrics("it is accepted", |metrics| metrics.open() == 1.0);
+    mounted.mount.update(&[("ca.crt", ours.pem.as_bytes())]);
+    mounted.gate.wait_for_generation_after(1);
+    let changed = Instant::now();
+    let mut connection = Connection::over(socket, client).expect("TLS 1.3");
+    let _may_be_cut_already = connection.try_send(b"let me in");
+    let (bytes, ending) = connection.read_to_end();
+    assert!(changed.elapsed() < SOON);
+    assert_eq!(bytes, b"");
+    assert_ne!(ending, Ending::Clean);
+    let record = mounted.gate.record();
+    println!("{record}, {} dialled", target.accepts());
+    assert_ne!(record["outcome"], "relayed", "{record}");
+    assert!(
+        record["reason"]
+            .as_str()
+            .is_some_and(|r| r.contains("no CA")),
+        "{record}"
+    );
+    assert_eq!(
+        record["bytes_to_target"].as_u64().unwrap_or_default(),
+        0,
+        "{record}"
+    );
+    if target.accepts() > 0 {
+        assert_eq!(target.result(), (Vec::new(), Ended::Reset));
+    }
 }
 
 #[test]

@@ -1090,7 +1090,89 @@ fn a_list_that_runs_out_while_serving_refuses_from_then_on_until_there_is_a_newe
     soon("a newer list", changed, || is_admitted(address, &client));
 }
 
+#[test]
+fn a_list_of_two_hundred_thousand_delays_nobody() {
+    let ca = Authority::root("clients");
+    let (good, bad) = (ca.client("good"), ca.client("bad"));
+    let list = ca.revoking(&[]);
+    let (mut mounted, _target, fared) = with_lists(list.as_bytes(), &ca.pem, "", &[&good, &bad]);
+    assert_eq!(fared, [Ok(()), Ok(())]);
+    let address = mounted.gate.address();
+    let (good, revoked) = (mounted.client(&good), mounted.client(&bad));
+    let many = (1..=200_000_u64).chain([bad.number()]);
+    let list = ca.list(&list_params(many)).der().to_vec();
+    let mut session = knock(address, &good).expect("it is admitted");
+    let over = AtomicBool::new(false);
+    let (old, new, took) = std::thread::scope(|scope| {
+        let in_session = scope.spawn(|| longest(&over, || session.prove_admitted()));
+        let anew = scope.spawn(|| {
+            longest(&over, || {
+                drop(knock(address, &good).expect("it is admitted"))
+            })
+        });
+        mounted.mount.update(&[("ca.crl", &list)]);
+        let changed = Instant::now();
+        eventually("the list counts", || {
+            is_refused(address, &revoked, AlertDescription::CertificateRevoked).then_some(())
+        });
+        over.store(true, Ordering::SeqCst);
+        let longest = |thread: std::thread::ScopedJoinHandle<'_, Duration>| {
+            thread.join().expect("nothing fails meanwhile")
+        };
+        (longest(in_session), longest(anew), changed.elapsed())
+    });
+    println!(
+        "{} bytes took {took:?}; meanwhile a byte took {old:?} at most, a connection {new:?}",
+        list.len()
+    );
+    assert!(
+        old < Duration::from_secs(1) && new < Duration::from_secs(1),
+        "{old:?}, {new:?}"
+    );
+    assert_eq!(mounted.gate.status()["client_crl"][0]["entries"], 200_001);
+    assert_eq!(mounted.gate.reloads("failure"), 0);
+}
+
+/// The longest that something took, done again and again until it is over.
+fn longest(over: &AtomicBool, mut act: impl FnMut()) -> Duration {
+    let mut longest = Duration::ZERO;
+    while !over.load(Ordering::SeqCst) {
+        let began = Instant::now();
+        act();
+        longest = longest.max(began.elapsed());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    longest
+}
+
 // ---- what is not followed, and what is shown ----
+
+#[test]
+fn what_is_near_its_end_is_told_once_for_as_long_as_it_lasts() {
+    let ca = Authority::root("clients");
+    let target = target::echo();
+    let rules = Rules::allowing(&target.flag(), &["good"]);
+    let mut mounted = Mounted::start(Writer::Kubelet, &rules, &ca.pem, &[]);
+    let day = Duration::from_secs(86_400);
+    let mut params = server_params();
+    params.not_before = (SystemTime::now() - 80 * day).into();
+    params.not_after = (SystemTime::now() + 20 * day).into();
+    let aged = mounted.servers.issue(params, &[]);
+    replace_pair(&mut mounted.mount, &aged);
+    let due = |record: &Value| record["event"] == "renewal_due";
+    let told = mounted.gate.log.wait_for_record("a warning", due);
+    assert_eq!(told["level"], "WARN", "{told}");
+    let path = mounted.mount.path("tls.crt").display().to_string();
+    assert!(text(&told, "message").contains(&path), "{told}");
+    for number in 0..3 {
+        mounted.gate.signal(Signal::HUP);
+        mounted.gate.log.wait_for("a look", |records| {
+            let looks = records.iter().filter(|r| r["event"] == "reload_unchanged");
+            (looks.count() > number).then_some(())
+        });
+    }
+    assert_eq!(events(&mounted.gate, "renewal_due").len(), 1);
+}
 
 #[test]
 fn changed_listeners_and_targets_are_told_once_and_not_followed() {
