@@ -1,0 +1,237 @@
+//! Revocation lists: who is refused, what the client hears and what the record says.
+
+use super::*;
+
+/// A gate with one revocation list, and how three clients fare: by their alert, `None` for one who is let in.
+fn with_lists(
+    lists: &[u8],
+    bundle: &str,
+    tls: &str,
+    clients: &[&Identity],
+) -> (Mounted, Target<target::Ended>, Vec<Result<(), Ending>>) {
+    let target = target::echo();
+    let mut rules = Rules::allowing(&target.flag(), &["good", "bad"]);
+    rules.lists = vec!["ca.crl"];
+    rules.tls = tls.to_owned();
+    let mounted = Mounted::start(Writer::Kubelet, &rules, bundle, &[("ca.crl", lists)]);
+    let fared = clients.iter().map(|identity| {
+        let client = mounted.client(identity);
+        knock(mounted.gate.address(), &client).map(|_| ())
+    });
+    let fared = fared.collect();
+    (mounted, target, fared)
+}
+
+#[test]
+fn a_revoked_client_is_told_so_by_a_list_in_pem_and_in_der() {
+    let ca = Authority::root("clients");
+    let (good, bad) = (ca.client("good"), ca.client("bad"));
+    let list = ca.list(&list_params([bad.number()]));
+    for bytes in [list.pem().expect("PEM").into_bytes(), list.der().to_vec()] {
+        let (mounted, target, fared) = with_lists(&bytes, &ca.pem, "", &[&good, &bad]);
+        assert_eq!(fared[0], Ok(()));
+        assert_eq!(
+            fared[1],
+            Err(Ending::Alert(AlertDescription::CertificateRevoked))
+        );
+        assert_eq!(
+            target.accepts(),
+            1,
+            "the target never heard of the revoked one"
+        );
+        let records = mounted.gate.records(2);
+        let refused = records.iter().find(|r| r["outcome"] == "handshake_failed");
+        let reason = refused.map(|record| text(record, "reason").to_owned());
+        assert!(
+            reason.as_ref().is_some_and(|r| r.contains("revoked")),
+            "{reason:?}"
+        );
+        let status = mounted.gate.status();
+        assert_eq!(status["client_crl"][0]["entries"], 1, "{status}");
+        let file = mounted.mount.path("ca.crl").display().to_string();
+        assert_eq!(status["client_crl"][0]["file"], file, "{status}");
+    }
+}
+
+#[test]
+fn a_client_below_a_revoked_intermediate_is_refused() {
+    let root = Authority::root("clients");
+    let mut params = authority_params("a revoked intermediate");
+    params.serial_number = Some(rcgen::SerialNumber::from(0x2002_u64));
+    let (middle, _) = root.intermediate(params);
+    let (spared, _) = root.intermediate(authority_params("a good intermediate"));
+    let below = |middle: &Authority| middle.issue(client_params([dns("good.test")]), &[middle]);
+    let lists = [
+        root.list(&list_params([0x2002])).pem().expect("PEM"),
+        middle.revoking(&[]),
+        spared.revoking(&[]),
+    ];
+    // A list must be signed by a CA of the bundle, so the intermediates are in it too; then they are what is trusted.
+    // With the root alone, its list is the only one there can be.
+    let (mounted, _target, fared) = with_lists(
+        lists[0].as_bytes(),
+        &root.pem,
+        "",
+        &[&below(&middle), &below(&spared)],
+    );
+    println!("{fared:?}");
+    assert_eq!(
+        fared[0],
+        Err(Ending::Alert(AlertDescription::CertificateRevoked))
+    );
+    assert!(
+        fared[1].is_err(),
+        "nobody speaks for what the good intermediate issued"
+    );
+    let reasons: Vec<_> = mounted
+        .gate
+        .records(2)
+        .iter()
+        .map(|r| text(r, "reason").to_owned())
+        .collect();
+    assert!(reasons[0].contains("revoked"), "{reasons:?}");
+    assert!(reasons[1].contains("no revocation list"), "{reasons:?}");
+}
+
+#[test]
+fn a_client_whose_status_no_list_knows_is_refused_with_the_true_cause_in_the_record() {
+    let (ours, theirs) = (Authority::root("ours"), Authority::root("theirs"));
+    let bundle = [&*ours.pem, &*theirs.pem].concat();
+    let (good, unknown) = (ours.client("good"), theirs.client("good"));
+    let list = ours.revoking(&[]);
+    let (mounted, target, fared) = with_lists(list.as_bytes(), &bundle, "", &[&good, &unknown]);
+    assert_eq!(fared[0], Ok(()));
+    assert!(fared[1].is_err());
+    println!("{fared:?}");
+    assert_eq!(target.accepts(), 1);
+    let records = mounted.gate.records(2);
+    let refused = records
+        .iter()
+        .find(|r| r["outcome"] == "handshake_failed")
+        .expect("a refusal");
+    assert!(
+        text(refused, "reason").contains("no revocation list"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_stale_list_refuses_or_counts_as_the_operator_says() {
+    let ca = Authority::root("clients");
+    let (good, bad) = (ca.client("good"), ca.client("bad"));
+    let mut params = list_params([bad.number()]);
+    params.this_update = (SystemTime::now() - Duration::from_secs(7_200)).into();
+    params.next_update = (SystemTime::now() - Duration::from_secs(3_600)).into();
+    let list = ca.list(&params).pem().expect("PEM");
+    let revoked = Err(Ending::Alert(AlertDescription::CertificateRevoked));
+    for setting in ["", "stale_crl = \"refuse\"\n"] {
+        let (mounted, target, fared) =
+            with_lists(list.as_bytes(), &ca.pem, setting, &[&good, &bad]);
+        println!("{setting:?}: {fared:?}");
+        assert!(fared[0].is_err() && fared[1].is_err(), "{fared:?}");
+        assert_eq!(target.accepts(), 0);
+        let reason = text(&mounted.gate.records(1)[0], "reason").to_owned();
+        assert!(reason.contains("stale since"), "{reason}");
+        let warned = events(&mounted.gate, "configuration");
+        assert!(
+            warned.iter().any(|r| text(r, "message").contains("stale")),
+            "{warned:#?}"
+        );
+    }
+    let accept = "stale_crl = \"accept\"\n";
+    let (_mounted, _target, fared) = with_lists(list.as_bytes(), &ca.pem, accept, &[&good, &bad]);
+    assert_eq!(fared, [Ok(()), revoked]);
+}
+
+#[test]
+fn the_newest_of_two_lists_of_one_ca_counts() {
+    let ca = Authority::root("clients");
+    let (good, bad) = (ca.client("good"), ca.client("bad"));
+    let mut old = list_params([good.number()]);
+    old.this_update = (SystemTime::now() - Duration::from_secs(7_200)).into();
+    let old = ca.list(&old).pem().expect("PEM");
+    let new = ca.list(&list_params([bad.number()])).pem().expect("PEM");
+    for both in [[&*old, &*new].concat(), [&*new, &*old].concat()] {
+        let (_mounted, _target, fared) = with_lists(both.as_bytes(), &ca.pem, "", &[&good, &bad]);
+        assert_eq!(fared[0], Ok(()));
+        assert_eq!(
+            fared[1],
+            Err(Ending::Alert(AlertDescription::CertificateRevoked))
+        );
+    }
+}
+
+#[test]
+fn a_list_that_runs_out_while_serving_refuses_from_then_on_until_there_is_a_newer_one() {
+    let ca = Authority::root("clients");
+    let good = ca.client("good");
+    let mut params = list_params([]);
+    params.next_update = (SystemTime::now() + Duration::from_secs(4)).into();
+    let list = ca.list(&params).pem().expect("PEM");
+    let (mut mounted, _target, fared) = with_lists(list.as_bytes(), &ca.pem, "", &[&good]);
+    assert_eq!(fared, [Ok(())]);
+    let client = mounted.client(&good);
+    let address = mounted.gate.address();
+    eventually("the list runs out", || {
+        (!is_admitted(address, &client)).then_some(())
+    });
+    let list = ca.revoking(&[]);
+    mounted.mount.update(&[("ca.crl", list.as_bytes())]);
+    let changed = Instant::now();
+    soon("a newer list", changed, || is_admitted(address, &client));
+}
+
+#[test]
+fn a_list_of_two_hundred_thousand_delays_nobody() {
+    let ca = Authority::root("clients");
+    let (good, bad) = (ca.client("good"), ca.client("bad"));
+    let list = ca.revoking(&[]);
+    let (mut mounted, _target, fared) = with_lists(list.as_bytes(), &ca.pem, "", &[&good, &bad]);
+    assert_eq!(fared, [Ok(()), Ok(())]);
+    let address = mounted.gate.address();
+    let (good, revoked) = (mounted.client(&good), mounted.client(&bad));
+    let many = (1..=200_000_u64).chain([bad.number()]);
+    let list = ca.list(&list_params(many)).der().to_vec();
+    let mut session = knock(address, &good).expect("it is admitted");
+    let over = AtomicBool::new(false);
+    let (old, new, took) = std::thread::scope(|scope| {
+        let in_session = scope.spawn(|| longest(&over, || session.prove_admitted()));
+        let anew = scope.spawn(|| {
+            longest(&over, || {
+                drop(knock(address, &good).expect("it is admitted"))
+            })
+        });
+        mounted.mount.update(&[("ca.crl", &list)]);
+        let changed = Instant::now();
+        eventually("the list counts", || {
+            is_refused(address, &revoked, AlertDescription::CertificateRevoked).then_some(())
+        });
+        over.store(true, Ordering::SeqCst);
+        let longest = |thread: std::thread::ScopedJoinHandle<'_, Duration>| {
+            thread.join().expect("nothing fails meanwhile")
+        };
+        (longest(in_session), longest(anew), changed.elapsed())
+    });
+    println!(
+        "{} bytes took {took:?}; meanwhile a byte took {old:?} at most, a connection {new:?}",
+        list.len()
+    );
+    assert!(
+        old < Duration::from_secs(1) && new < Duration::from_secs(1),
+        "{old:?}, {new:?}"
+    );
+    assert_eq!(mounted.gate.status()["client_crl"][0]["entries"], 200_001);
+    assert_eq!(mounted.gate.reloads("failure"), 0);
+}
+
+/// The longest that something took, done again and again until it is over.
+fn longest(over: &AtomicBool, mut act: impl FnMut()) -> Duration {
+    let mut longest = Duration::ZERO;
+    while !over.load(Ordering::SeqCst) {
+        let began = Instant::now();
+        act();
+        longest = longest.max(began.elapsed());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    longest
+}
