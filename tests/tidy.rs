@@ -285,3 +285,54 @@ fn every_certificate_folder_is_empty_but_for_its_explanation() {
     files.retain(|name| name.starts_with("certs/") && !kept.contains(&name.as_str()));
     none("a certificate is committed", &files);
 }
+
+#[test]
+fn every_test_that_security_names_exists() {
+    let promises = std::fs::read_to_string(repository().join("SECURITY.md")).expect("it is there");
+    let tests: Vec<Source> = rust_files("tests")
+        .into_iter()
+        .chain(rust_files("src"))
+        .collect();
+    let is_name = |text: &&str| {
+        text.matches('_').count() >= 2
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c))
+    };
+    let named: Vec<&str> = promises.split('`').filter(is_name).collect();
+    assert!(named.len() > 50, "SECURITY.md names no tests");
+    let is_there = |name: &str| {
+        let (module, function) = name.rsplit_once("::").unwrap_or(("", name));
+        let file = format!("tests/behaviour/{}.rs", module.replace("::", "/"));
+        let defined = format!("fn {function}(");
+        let mut files = tests
+            .iter()
+            .filter(|source| module.is_empty() || source.name == file);
+        files.any(|source| source.text.contains(&defined))
+    };
+    let missing: Vec<String> = named
+        .iter()
+        .filter(|name| !is_there(name))
+        .map(ToString::to_string)
+        .collect();
+    none("SECURITY.md names a test that does not exist", &missing);
+}
+
+#[test]
+fn every_flag_stands_in_the_table_of_settings() {
+    let read = |name: &str| std::fs::read_to_string(repository().join(name)).expect("it is there");
+    let (surface, table) = (read("src/config/surface.rs"), read("docs/configuration.md"));
+    let flags: Vec<&str> = surface
+        .split("name: \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(flags.len() > 25, "no flags found");
+    let missing = |flag: &&&str| !table.contains(&format!("| `{flag}` |"));
+    let missing: Vec<String> = flags
+        .iter()
+        .filter(missing)
+        .map(ToString::to_string)
+        .collect();
+    none("docs/configuration.md lacks a flag", &missing);
+}
