@@ -61,6 +61,31 @@ fn a_folder_that_was_gone_for_a_moment_is_watched_again_without_the_timer() {
 }
 
 #[test]
+fn a_folder_that_is_gone_for_long_is_a_failure_until_it_is_back() {
+    let (mut mounted, client, _target) = plain(Writer::Rewrite, "1s");
+    let old = mounted.served(&client);
+    let (root, aside) = (
+        mounted.mount.root(),
+        mounted.mount.elsewhere().join("aside"),
+    );
+    fs::rename(&root, &aside).expect("it can be moved");
+    eventually("a failure", || {
+        (mounted.gate.reloads("failure") >= 2).then_some(())
+    });
+    let told = events(&mounted.gate, "reload_failed");
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(mounted.served(&client), old);
+    fs::rename(&aside, &root).expect("it can be moved");
+    let server = mounted.servers.server();
+    replace_pair(&mut mounted.mount, &server);
+    let changed = Instant::now();
+    soon("the folder is back", changed, || {
+        mounted.served(&client) == server.serial()
+    });
+    assert!(mounted.gate.status()["last_failure"].is_null());
+}
+
+#[test]
 fn what_changes_right_after_the_start_is_not_missed() {
     for _ in 0..5 {
         let (mut mounted, client, _target) = plain(Writer::Rename, "1h");
