@@ -11,7 +11,7 @@ fn a_prometheus_whose_certificate_is_rotated_under_it_never_loses_its_target() {
     let mounted = Mounted::start(Writer::Kubelet, &rules, &bundle, &[]);
     let mut params = client_params([dns("prometheus.test")]);
     // Kept connections of the old certificate end while it scrapes.
-    let not_after = SystemTime::now() + Duration::from_secs(10);
+    let not_after = SystemTime::now() + Duration::from_secs(16);
     params.not_after = not_after.into();
     let (old, new) = (old_ca.issue(params, &[]), new_ca.client("prometheus"));
     let mut secret = Mount::new(Writer::Kubelet);
@@ -23,7 +23,7 @@ fn a_prometheus_whose_certificate_is_rotated_under_it_never_loses_its_target() {
     let folder = temporary_folder();
     let file = folder.path().join("prometheus.yml");
     let configuration = format!(
-        "global:\n  scrape_interval: 500ms\n  scrape_timeout: 500ms\n\
+        "global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\n\
          scrape_configs:\n  - job_name: node\n    scheme: https\n    tls_config:\n      \
          ca_file: {}\n      cert_file: {}\n      key_file: {}\n      server_name: {SERVER_NAME}\n    \
          static_configs:\n      - targets: ['{}']\n",
@@ -65,7 +65,7 @@ fn a_prometheus_whose_certificate_is_rotated_under_it_never_loses_its_target() {
     });
     let scrapes = query("count_over_time(up[1h])").unwrap_or_default();
     eventually("it scrapes on", || {
-        query("count_over_time(up[1h])").filter(|now| *now >= scrapes + 4.0)
+        query("count_over_time(up[1h])").filter(|now| *now >= scrapes + 2.0)
     });
     println!("{scrapes} scrapes until the old certificate expired");
     assert!(scrapes >= 4.0);
