@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::sync::watch;
 
 use super::limits::{AdmittedSlot, Limits, OverLimit};
 use crate::event::{Ended, Outcome};
 use crate::identity::Client;
-use crate::policy::{self, Admission, NotAdmitted};
-use crate::trust::{Generation, RouteTrust, Verified};
+use crate::policy::Admission;
+use crate::trust::{Generation, Refusal, RouteTrust, Verified};
 
 /// How often a live session compares its certificate with the clock, which may be set while it waits.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
@@ -25,13 +25,15 @@ pub(super) struct Admitted {
     _slot: AdmittedSlot,
 }
 
-/// Why a client with a finished handshake is not admitted.
+/// Why a client with a finished handshake may not pass, or not any longer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    NotAdmitted(#[from] NotAdmitted),
-    #[error("the certificate, or one that vouches for it, is not valid at this time")]
-    OutOfDate,
+    Refused(#[from] Refusal),
+    #[error("the source lies in no network of --allow-from any longer")]
+    Source,
+    #[error("there is no certificate to judge, or no route to judge it by")]
+    Nothing,
     #[error(transparent)]
     OverLimit(#[from] OverLimit),
 }
@@ -39,30 +41,46 @@ pub(super) enum Error {
 impl Error {
     pub(super) fn ended(&self) -> Ended {
         let outcome = match self {
-            Self::NotAdmitted(_) | Self::OutOfDate => Outcome::NotAdmitted,
+            Self::Refused(_) | Self::Source | Self::Nothing => Outcome::NotAdmitted,
             Self::OverLimit(_) => Outcome::OverLimit,
         };
         Ended::new(outcome, self.to_string())
     }
 }
 
-/// Asks the judge about a verified client. The verifier asked the same function during the handshake, so that the
-/// client heard the right alert; this answer is the one that counts.
+/// Judges a client that finished its handshake by the trust that holds now, and takes a place for it. The verifier
+/// asked the same question in the handshake, so that the client heard the right alert; this answer is the one that
+/// counts, and a change of trust during the handshake is in it.
 pub(super) fn admit(
-    verified: Verified,
-    route: &RouteTrust,
+    verified: &Verified,
+    trust: Option<&RouteTrust>,
+    source: IpAddr,
     limits: &Limits,
 ) -> Result<Admitted, Error> {
-    let admission = policy::judge(&route.allow, &verified.client)?;
-    if !verified.validity.covers(UnixTime::now()) {
-        return Err(Error::OutOfDate);
-    }
+    let (verified, admission) = judge(&verified.chain, trust, source)?;
     let slot = limits.admit()?;
     Ok(Admitted {
         admission,
         verified,
         _slot: slot,
     })
+}
+
+/// The whole question, for a newcomer and for a live session.
+fn judge(
+    chain: &[CertificateDer<'_>],
+    trust: Option<&RouteTrust>,
+    source: IpAddr,
+) -> Result<(Verified, Admission), Error> {
+    let (Some(trust), [end_entity, intermediates @ ..]) = (trust, chain) else {
+        return Err(Error::Nothing);
+    };
+    if !trust.admits_source(source) {
+        return Err(Error::Source);
+    }
+    Ok(trust
+        .trust
+        .admit(&trust.allow, end_entity, intermediates, UnixTime::now())?)
 }
 
 impl Admitted {
@@ -97,28 +115,10 @@ impl Admitted {
                 }
             }
             let generation = Arc::clone(&generations.borrow_and_update());
-            match self.judge(generation.route(route), source) {
-                Ok(until) => not_after = until,
-                Err(why) => return why,
+            match judge(&self.verified.chain, generation.route(route), source) {
+                Ok((verified, _)) => not_after = verified.validity.not_after,
+                Err(error) => return error.to_string(),
             }
-        }
-    }
-
-    /// Until when the client may stay by this trust, or why not at all.
-    fn judge(&self, trust: Option<&RouteTrust>, source: IpAddr) -> Result<UnixTime, String> {
-        let trust = trust.ok_or("the route is gone")?;
-        if !trust.admits_source(source) {
-            return Err("the source lies in no network of --allow-from any longer".to_owned());
-        }
-        let [end_entity, intermediates @ ..] = &*self.verified.chain else {
-            return Err("the client has no certificate".to_owned());
-        };
-        match trust
-            .trust
-            .admit(&trust.allow, end_entity, intermediates, UnixTime::now())
-        {
-            Ok((verified, _)) => Ok(verified.validity.not_after),
-            Err(refusal) => Err(refusal.to_string()),
         }
     }
 }

@@ -110,9 +110,8 @@ impl Gate {
         slot: Place,
         record: &mut Record,
     ) -> Result<Opened, Ended> {
-        // Marked as seen before it is used: whatever is published from here on is a change that the session will see.
         let mut generations = self.generations.clone();
-        let generation = Arc::clone(&generations.borrow_and_update());
+        let generation = Arc::clone(&generations.borrow());
         record.judged_by(generation.number);
         let Some(trust) = generation.route(self.index) else {
             return Err(Ended::new(
@@ -127,7 +126,11 @@ impl Gate {
             early,
         } = self.authenticate(&mut socket, trust, slot, record).await?;
         record.verified(Arc::clone(&verified.client));
-        let admitted = match admit::admit(verified, trust, &self.limits) {
+        // The newest generation, marked as seen: whatever is published from here on, the session will see.
+        let newest = Arc::clone(&generations.borrow_and_update());
+        record.judged_by(newest.number);
+        let trust = newest.route(self.index);
+        let admitted = match admit::admit(&verified, trust, source.ip(), &self.limits) {
             Ok(admitted) => admitted,
             Err(error) => {
                 handshake::linger(&mut socket).await;
