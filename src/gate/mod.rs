@@ -60,28 +60,39 @@ impl Gate {
     /// Serves one accepted connection to its end and writes its record.
     async fn connection(
         self: Arc<Self>,
-        socket: TcpStream,
+        mut socket: TcpStream,
         source: SocketAddr,
         slot: Place,
         mut record: Record,
     ) {
-        let ended = match self.serve(socket, source, slot, &mut record).await {
-            Ok(ended) | Err(ended) => ended,
-        };
-        record.close(&ended);
+        let mut slot = Some(slot);
+        let over = self
+            .serve(&mut socket, source, &mut slot, &mut record)
+            .await;
+        // The verdict stands: recorded first, whatever the client does while its socket lingers.
+        record.close(&over.ended);
+        if over.lingers {
+            tokio::select! {
+                () = gives_way(&mut slot) => {}
+                () = Box::pin(handshake::linger(&mut socket)) => {}
+            }
+        }
     }
 
+    /// `slot` is held until the client is admitted.
     async fn serve(
         &self,
-        socket: TcpStream,
+        socket: &mut TcpStream,
         source: SocketAddr,
-        slot: Place,
+        slot: &mut Option<Place>,
         record: &mut Record,
-    ) -> Result<Ended, Ended> {
+    ) -> Over {
         // Boxed, so that what the opening takes is given back before the long wait that follows.
-        let opened = Box::pin(self.open(socket, source, slot, record)).await?;
+        let opened = match Box::pin(self.open(socket, source, slot, record)).await {
+            Ok(opened) => opened,
+            Err(over) => return over,
+        };
         let Opened {
-            client,
             target,
             tls,
             early,
@@ -90,53 +101,52 @@ impl Gate {
             session,
             _listed,
         } = opened;
-        let mut pump = Pump::new(client, target, tls, early, &session.traffic);
+        let mut pump = Pump::new(socket, target, tls, early, &session.traffic);
         let inadmissible =
             admitted.until_inadmissible(self.index, session.source.ip(), &mut generations);
         let ended = self.relay(inadmissible, &mut pump).await;
-        let (client, target) = pump.into_sockets();
-        match &ended {
-            Ok(_) => target.finish(),
-            Err(_) => Box::pin(cut(client, target)).await,
+        let target = pump.into_target();
+        match ended {
+            Ok(ended) => {
+                target.finish();
+                Over::dropped(ended)
+            }
+            Err(ended) => {
+                Box::pin(target.reset()).await;
+                Over::lingering(ended)
+            }
         }
-        ended
     }
 
     /// From a socket to an admitted client with its target.
     async fn open(
         &self,
-        mut socket: TcpStream,
+        socket: &mut TcpStream,
         source: SocketAddr,
-        slot: Place,
+        slot: &mut Option<Place>,
         record: &mut Record,
-    ) -> Result<Opened, Ended> {
+    ) -> Result<Opened, Over> {
         let mut generations = self.generations.clone();
         let generation = Arc::clone(&generations.borrow());
         record.judged_by(generation.number);
         let Some(trust) = generation.route(self.index) else {
-            return Err(Ended::new(
-                Outcome::HandshakeFailed,
-                "the route has no trust to judge by",
-            ));
+            let why = "the route has no trust to judge by";
+            return Err(Over::dropped(Ended::new(Outcome::HandshakeFailed, why)));
         };
         let Authenticated {
             tls,
             verified,
             facts,
             early,
-        } = self.authenticate(&mut socket, trust, slot, record).await?;
+        } = self.authenticate(socket, trust, slot, record).await?;
         record.verified(Arc::clone(&verified.client));
         // The newest generation, marked as seen: whatever is published from here on, the session will see.
         let newest = Arc::clone(&generations.borrow_and_update());
         record.judged_by(newest.number);
         let trust = newest.route(self.index);
-        let admitted = match admit::admit(&verified, trust, source.ip(), &self.limits) {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                handshake::linger(&mut socket).await;
-                return Err(error.ended());
-            }
-        };
+        let admitted = admit::admit(&verified, trust, source.ip(), &self.limits)
+            .map_err(|error| Over::lingering(error.ended()))?;
+        *slot = None;
         let session = Arc::new(Session {
             route: Arc::clone(&self.route.name),
             source,
@@ -150,22 +160,19 @@ impl Gate {
         });
         record.admitted(Arc::clone(&session));
         let _listed = self.sessions.enter(Arc::clone(&session));
-        match self.connect(&admitted, &socket, source, &facts).await {
-            Ok(target) => Ok(Opened {
-                client: socket,
-                target,
-                tls,
-                early,
-                admitted,
-                generations,
-                session,
-                _listed,
-            }),
-            Err(ended) => {
-                handshake::linger(&mut socket).await;
-                Err(ended)
-            }
-        }
+        let target = self
+            .connect(&admitted, socket, source, &facts)
+            .await
+            .map_err(Over::lingering)?;
+        Ok(Opened {
+            target,
+            tls,
+            early,
+            admitted,
+            generations,
+            session,
+            _listed,
+        })
     }
 
     /// Bounds the handshake in time and number.
@@ -173,16 +180,16 @@ impl Gate {
         &self,
         socket: &mut TcpStream,
         trust: &RouteTrust,
-        mut slot: Place,
+        slot: &mut Option<Place>,
         record: &mut Record,
-    ) -> Result<Authenticated, Ended> {
+    ) -> Result<Authenticated, Over> {
         let deadline = record.started() + self.timeouts.handshake;
         let result = tokio::select! {
             biased;
-            () = self.lifecycle.reached(Phase::Forced) => return Err(stopped()),
-            () = slot.gives_way() => {
+            () = self.lifecycle.reached(Phase::Forced) => return Err(Over::dropped(stopped())),
+            () = gives_way(slot) => {
                 let why = "gave way to newer connections: as many handshakes are unfinished as --max-handshakes lets in";
-                return Err(Ended::new(Outcome::OverLimit, why));
+                return Err(Over::dropped(Ended::new(Outcome::OverLimit, why)));
             }
             result = timeout_at(deadline.into(), handshake::run(socket, trust)) => result,
         };
@@ -191,25 +198,17 @@ impl Gate {
                 "the handshake was not over after {:?}",
                 self.timeouts.handshake
             );
-            return Err(Ended::new(Outcome::HandshakeTimeout, reason));
+            return Err(Over::dropped(Ended::new(Outcome::HandshakeTimeout, reason)));
         };
         self.metrics.handshake(record.started().elapsed());
-        let error = match result {
-            Ok(authenticated) => return Ok(authenticated),
-            Err(error) => error,
-        };
-        if let handshake::Error::Refused(refusal) = &error
-            && let Some(client) = refusal.client()
-        {
-            record.verified(Arc::clone(client));
-        }
-        // The verdict stands, and only the place in the queue can shorten the time for the alert to be read.
-        tokio::select! {
-            () = self.lifecycle.reached(Phase::Forced) => {}
-            () = slot.gives_way() => {}
-            () = handshake::linger(socket) => {}
-        }
-        Err(error.ended())
+        result.map_err(|error| {
+            if let handshake::Error::Refused(refusal) = &error
+                && let Some(client) = refusal.client()
+            {
+                record.verified(Arc::clone(client));
+            }
+            Over::lingering(error.ended())
+        })
     }
 
     async fn connect(
@@ -254,7 +253,7 @@ impl Gate {
     async fn relay(
         &self,
         inadmissible: impl Future<Output = String>,
-        pump: &mut Pump<'_, TcpStream, TargetStream>,
+        pump: &mut Pump<'_, &mut TcpStream, TargetStream>,
     ) -> Result<Ended, Ended> {
         let ending = tokio::select! {
             biased;
@@ -278,9 +277,8 @@ impl Gate {
     }
 }
 
-/// An admitted client and its target, not yet relayed.
+/// An admitted client's target, and what else the relaying takes.
 struct Opened {
-    client: TcpStream,
     target: TargetStream,
     tls: Box<UnbufferedServerConnection>,
     early: Early,
@@ -290,10 +288,36 @@ struct Opened {
     _listed: Listed,
 }
 
-/// Ends both sides so that neither takes it for a clean end.
-async fn cut(mut client: TcpStream, target: TargetStream) {
-    target.reset().await;
-    handshake::linger(&mut client).await;
+/// How a connection ended, and how its socket is closed.
+struct Over {
+    ended: Ended,
+    /// The client gets time to read what it was told, or that it was cut off.
+    lingers: bool,
+}
+
+impl Over {
+    /// The socket is closed at once: both ends were passed on, or nothing was said.
+    fn dropped(ended: Ended) -> Self {
+        Self {
+            ended,
+            lingers: false,
+        }
+    }
+
+    fn lingering(ended: Ended) -> Self {
+        Self {
+            ended,
+            lingers: true,
+        }
+    }
+}
+
+/// Returns once a newer connection needs the place; never if none is held. Cancel safe.
+async fn gives_way(slot: &mut Option<Place>) {
+    match slot {
+        Some(place) => place.gives_way().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn stopped() -> Ended {

@@ -119,7 +119,7 @@ where
     }
 
     /// Relays until it is over. Cancel safe: bytes are counted as they are handed over, and a cancelled pump can be
-    /// taken apart by [`into_sockets`](Self::into_sockets) like one that returned.
+    /// taken apart by [`into_target`](Self::into_target) like one that returned.
     pub(super) async fn run(&mut self, idle: Duration) -> Ending {
         let mut limit = idle;
         let mut last = Instant::now();
@@ -153,9 +153,9 @@ where
         }
     }
 
-    /// The sockets, to be closed in the way that fits the end.
-    pub(super) fn into_sockets(self) -> (C, T) {
-        (self.client, self.target)
+    /// The target, to be closed in the way that fits the end.
+    pub(super) fn into_target(self) -> T {
+        self.target
     }
 
     /// Serves both directions until both are blocked. A direction that is has left its waker with the socket.
