@@ -37,26 +37,30 @@ pub type Digest = [u8; 32];
 impl Files {
     /// The digest of all of it.
     pub fn digest(&self) -> Digest {
-        digest_of(
-            [&self.cert, &self.key]
-                .into_iter()
-                .chain(&self.client_ca)
-                .chain(&self.client_crl),
-        )
+        let all = [&self.cert, &self.key]
+            .into_iter()
+            .chain(&self.client_ca)
+            .chain(&self.client_crl);
+        digest_of(all.map(|content| &**content.bytes))
     }
 
     /// The digest of what says who vouches for clients: the CAs and the revocation lists.
     pub fn trust_digest(&self) -> Digest {
-        digest_of(self.client_ca.iter().chain(&self.client_crl))
+        digest_of(
+            self.client_ca
+                .iter()
+                .chain(&self.client_crl)
+                .map(|content| &**content.bytes),
+        )
     }
 }
 
-fn digest_of<'a>(contents: impl Iterator<Item = &'a Content>) -> Digest {
+/// The digest of several byte strings, each with its length: no byte can move from one to the next unseen.
+pub(super) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
     let mut context = digest::Context::new(&digest::SHA256);
-    for content in contents {
-        // With its length, so that bytes cannot move from one file to the next unseen.
-        context.update(&(content.bytes.len() as u64).to_be_bytes());
-        context.update(&content.bytes);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
     }
     let mut all = [0; 32];
     all.copy_from_slice(context.finish().as_ref());

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::digest;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
@@ -13,7 +12,7 @@ use webpki::{
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use super::load::Digest;
+use super::load::{Digest, digest_of};
 use super::provider;
 use super::refusal::Refusal;
 use crate::config::{StaleCrl, Tls};
@@ -101,7 +100,12 @@ impl Trust {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Verified, Refusal> {
-        let digest = digest_of(end_entity, intermediates);
+        let digest = digest_of(
+            [end_entity]
+                .into_iter()
+                .chain(intermediates)
+                .map(|der| &**der),
+        );
         let known = lock(&self.verdicts).get(&digest).cloned();
         if let Some(verified) = known.filter(|verified| verified.validity.covers(now)) {
             return Ok(verified);
@@ -220,17 +224,6 @@ impl Revocation {
             StaleCrl::Accept => None,
         }
     }
-}
-
-fn digest_of(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Digest {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for der in [end_entity].into_iter().chain(intermediates) {
-        context.update(&(der.len() as u64).to_be_bytes());
-        context.update(der);
-    }
-    let mut all = [0; 32];
-    all.copy_from_slice(context.finish().as_ref());
-    all
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
