@@ -109,11 +109,6 @@ impl Record {
         self.started
     }
 
-    /// The metrics of the connection's route.
-    pub fn metrics(&self) -> &Arc<RouteMetrics> {
-        &self.route
-    }
-
     /// Notes the generation that judges the connection.
     pub fn judged_by(&mut self, generation: u64) {
         self.generation = generation;
