@@ -113,7 +113,7 @@ impl Gate {
             }
             Err(ended) => {
                 Box::pin(target.reset()).await;
-                Over::lingering(ended)
+                Over::lingering(ended).holding(admitted)
             }
         }
     }
@@ -160,10 +160,10 @@ impl Gate {
         });
         record.admitted(Arc::clone(&session));
         let _listed = self.sessions.enter(Arc::clone(&session));
-        let target = self
-            .connect(&admitted, socket, source, &facts)
-            .await
-            .map_err(Over::lingering)?;
+        let target = match self.connect(&admitted, socket, source, &facts).await {
+            Ok(target) => target,
+            Err(ended) => return Err(Over::lingering(ended).holding(admitted)),
+        };
         Ok(Opened {
             target,
             tls,
@@ -293,6 +293,8 @@ struct Over {
     ended: Ended,
     /// The client gets time to read what it was told, or that it was cut off.
     lingers: bool,
+    /// An admitted client's place, so that a lingering socket is still counted.
+    _held: Option<Admitted>,
 }
 
 impl Over {
@@ -301,6 +303,7 @@ impl Over {
         Self {
             ended,
             lingers: false,
+            _held: None,
         }
     }
 
@@ -308,6 +311,14 @@ impl Over {
         Self {
             ended,
             lingers: true,
+            _held: None,
+        }
+    }
+
+    fn holding(self, admitted: Admitted) -> Self {
+        Self {
+            _held: Some(admitted),
+            ..self
         }
     }
 }
