@@ -35,9 +35,31 @@ impl From<Located<AdminAddress>> for Admin {
     }
 }
 
-/// Where clients connect. Port 0 lets the kernel choose.
+/// Where clients connect. Port 0 lets the kernel choose; `$(NAME):PORT` takes the address from the environment.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
-    socket(text, "0.0.0.0:54899 or [::]:54899")
+    listen_in(text, |name| std::env::var(name).ok())
+}
+
+/// A file of settings is the same on every node and the node's own address is not: it comes as a variable, written as
+/// Kubernetes writes one, <https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/>.
+fn listen_in(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, String> {
+    let Some((name, port)) = text
+        .strip_prefix("$(")
+        .and_then(|rest| rest.split_once("):"))
+    else {
+        return socket(text, "0.0.0.0:54899 or [::]:54899");
+    };
+    let value = variable(name).ok_or_else(|| {
+        format!("the environment has no variable {name:?}; set it to an IP address, or write the address out")
+    })?;
+    let ip: IpAddr = value.parse().map_err(|_| {
+        let value = super::value::bounded(&value);
+        format!("the variable {name} is {value:?}, which is no IP address; set it to one")
+    })?;
+    let port: u16 = port
+        .parse()
+        .map_err(|_| format!("no port behind $({name}); write $({name}):54899"))?;
+    Ok(canonical(SocketAddr::new(ip, port)))
 }
 
 /// Where bytes go; whether it must be loopback is decided where `--unsafe-target` is known.
@@ -211,6 +233,40 @@ mod tests {
                 Err(format!("{what}; write {remedy}")),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_listener_takes_its_address_from_the_environment() {
+        let variable = |name: &str| match name {
+            "V4" => Some("10.0.0.1".to_owned()),
+            "V6" => Some("fd00::1".to_owned()),
+            "NAME" => Some("node-1".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let address = |text: &str| text.parse().expect("an address");
+        assert_eq!(
+            listen_in("$(V4):54899", variable),
+            Ok(address("10.0.0.1:54899"))
+        );
+        assert_eq!(
+            listen_in("$(V6):54899", variable),
+            Ok(address("[fd00::1]:54899"))
+        );
+        for (text, why) in [
+            ("$(UNSET):1", "no variable \"UNSET\""),
+            ("$():1", "no variable \"\""),
+            ("$(NAME):1", "is \"node-1\", which is no IP address"),
+            ("$(EMPTY):1", "is \"\", which is no IP address"),
+            ("$(V4):", "no port behind $(V4)"),
+            ("$(V4):65536", "no port behind $(V4)"),
+            ("$(V4)", "write 0.0.0.0:54899"),
+            ("$V4:1", "write 0.0.0.0:54899"),
+            ("x$(V4):1", "write 0.0.0.0:54899"),
+        ] {
+            let error = listen_in(text, variable).expect_err(text);
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 

@@ -78,7 +78,7 @@ pub static FLAGS: &[Flag] = &[
         value: "IP:PORT",
         shape: Shape::One,
         default: Some("0.0.0.0:54899"),
-        help: "Where clients connect with TLS; [::]:PORT takes IPv4 and IPv6",
+        help: "Where clients connect with TLS; [::]:PORT takes IPv4 and IPv6, $(NAME):PORT the address in that variable",
     },
     Flag {
         name: "--target",
