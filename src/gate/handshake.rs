@@ -1,7 +1,7 @@
 //! TLS under way: a socket in, an [`Authenticated`] client or the reason out.
 //!
-//! Drives rustls' unbuffered server: the alert that explains a refusal is in our hands and is written whole, and an
-//! established connection keeps no buffer of the library's. The caller bounds the time. Never dials, never judges: the
+//! Drives rustls' unbuffered server: the alert that explains a refusal is in our hands and is written whole, and what
+//! comes behind the client's last handshake message is left for [`Records`]. The caller bounds the time. Never dials, never judges: the
 //! verifier inside the TLS configuration did, and left what it found with its witness.
 
 use std::io;
@@ -12,6 +12,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, Un
 use rustls::{CipherSuite, HandshakeKind, PeerIncompatible, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use super::records::{self, Records};
 use crate::event::{Ended, Outcome};
 use crate::trust::{Finding, Refusal, RouteTrust, Verified};
 
@@ -24,22 +25,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A client that finished a full handshake with a certificate which the verifier found admissible.
 pub(super) struct Authenticated {
-    /// Boxed: it is moved from step to step, and each would hold room for it.
-    pub(super) tls: Box<UnbufferedServerConnection>,
+    /// What protects the bytes from here on.
+    pub(super) records: Records,
     /// What the verifier found.
     pub(super) verified: Verified,
     pub(super) facts: TlsFacts,
-    /// Bytes that came in with the last handshake message: ciphertext, and what was already decrypted.
-    pub(super) early: Early,
-}
-
-/// What a client sent right behind its last handshake message.
-#[derive(Debug, Default)]
-pub(super) struct Early {
-    pub(super) ciphertext: Vec<u8>,
-    pub(super) plaintext: Vec<u8>,
-    /// close_notify was among it.
-    pub(super) closed: bool,
 }
 
 /// What was negotiated, by the names the IANA registries give.
@@ -97,7 +87,7 @@ where
     let (config, witness) = route.server_config().map_err(Error::Setup)?;
     let mut tls = Box::new(UnbufferedServerConnection::new(config).map_err(Error::Setup)?);
     match negotiate(socket, &mut tls).await {
-        Ok(early) => {
+        Ok(behind) => {
             // A resumed session never meets the verifier; nothing here issues tickets, and this makes sure.
             let full = matches!(
                 tls.handshake_kind(),
@@ -107,10 +97,9 @@ where
                 Some(Finding::Admissible(verified)) if full => {
                     let facts = TlsFacts::of(&tls);
                     Ok(Authenticated {
-                        tls,
+                        records: Records::new(tls, behind).map_err(Error::Setup)?,
                         verified,
                         facts,
-                        early,
                     })
                 }
                 Some(Finding::Refused(refusal)) => Err(Error::Refused(refusal)),
@@ -124,15 +113,18 @@ where
     }
 }
 
-async fn negotiate<S>(socket: &mut S, tls: &mut UnbufferedServerConnection) -> Result<Early, Error>
+/// Returns what came in behind the client's last handshake message.
+async fn negotiate<S>(
+    socket: &mut S,
+    tls: &mut UnbufferedServerConnection,
+) -> Result<Vec<u8>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut incoming = Vec::new();
+    let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
-    let mut early = Early::default();
     loop {
-        let step = step(tls, &mut incoming, &mut outgoing, &mut early);
+        let step = step(tls, &mut incoming, &mut outgoing);
         if !outgoing.is_empty() && !matches!(step, Ok(Step::Encoded)) {
             let sent = socket.write_all(&outgoing).await;
             outgoing.clear();
@@ -143,12 +135,50 @@ where
         }
         match step.map_err(Error::Tls)? {
             Step::Encoded | Step::Sent => {}
-            Step::Done => {
-                early.ciphertext = incoming;
-                return Ok(early);
+            Step::Done => return Ok(incoming.bytes),
+            Step::NeedsMore if incoming.show_more() => {}
+            Step::NeedsMore => {
+                receive(socket, &mut incoming.bytes).await?;
+                incoming.show_more();
             }
-            Step::NeedsMore => receive(socket, &mut incoming).await?,
         }
+    }
+}
+
+/// What the client has sent, shown to rustls one record at a time: so it never opens one that follows the handshake,
+/// whose keys are then handed on unused.
+#[derive(Debug, Default)]
+struct Incoming {
+    bytes: Vec<u8>,
+    /// How many of the bytes are shown.
+    shown: usize,
+    /// How many of those make whole records. The rest is the beginning of one, which tells at once what is no TLS.
+    whole: usize,
+}
+
+impl Incoming {
+    /// Shows the next record, or what there is of it; false if all was shown before.
+    fn show_more(&mut self) -> bool {
+        let before = self.shown;
+        let next = self.bytes.get(self.whole..).unwrap_or_default();
+        self.shown = match records::length(next) {
+            Some(length) if length <= next.len() => {
+                self.whole += length;
+                self.whole
+            }
+            Some(_) | None => self.bytes.len(),
+        };
+        self.shown > before
+    }
+
+    fn shown(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.shown).unwrap_or_default()
+    }
+
+    fn discard(&mut self, used: usize) {
+        self.bytes.drain(..used.min(self.shown));
+        self.shown = self.shown.saturating_sub(used);
+        self.whole = self.whole.saturating_sub(used);
     }
 }
 
@@ -166,11 +196,10 @@ enum Step {
 /// Takes rustls one step further; on an error `outgoing` ends in the alert for the client.
 fn step(
     tls: &mut UnbufferedServerConnection,
-    incoming: &mut Vec<u8>,
+    incoming: &mut Incoming,
     outgoing: &mut Vec<u8>,
-    early: &mut Early,
 ) -> Result<Step, rustls::Error> {
-    let UnbufferedStatus { discard, state } = tls.process_tls_records(incoming);
+    let UnbufferedStatus { discard, state } = tls.process_tls_records(incoming.shown());
     let step = match state {
         Ok(ConnectionState::EncodeTlsData(mut data)) => {
             encode(outgoing, |space| data.encode(space));
@@ -180,37 +209,25 @@ fn step(
             data.done();
             Ok(Step::Sent)
         }
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-            while let Some(record) = traffic.next_record() {
-                early.plaintext.extend_from_slice(record?.payload);
-            }
-            Ok(Step::Encoded)
-        }
-        Ok(ConnectionState::PeerClosed) => {
-            early.closed = true;
-            Ok(Step::Encoded)
-        }
         Ok(ConnectionState::WriteTraffic(_)) => Ok(Step::Done),
         Ok(ConnectionState::BlockedHandshake) => Ok(Step::NeedsMore),
-        // Early data is off; a state that rustls may add one day is no admission.
+        Ok(ConnectionState::PeerClosed) => Err(rustls::Error::AlertReceived(
+            rustls::AlertDescription::CloseNotify,
+        )),
+        // Early data is off and no data is shown; a state that rustls may add one day is no admission.
         Ok(_) => Err(rustls::Error::General(
             "an unexpected state of the handshake".to_owned(),
         )),
         Err(error) => Err(error),
     };
-    incoming.drain(..discard.min(incoming.len()));
+    incoming.discard(discard);
     if tls.is_handshaking() && matches!(step, Ok(Step::Done)) {
         return Ok(Step::NeedsMore);
-    }
-    if early.closed && tls.is_handshaking() {
-        return Err(rustls::Error::AlertReceived(
-            rustls::AlertDescription::CloseNotify,
-        ));
     }
     // The alert comes first and alone. Asking again after it would process the offending bytes once more.
     if step.is_err()
         && let Ok(ConnectionState::EncodeTlsData(mut alert)) =
-            tls.process_tls_records(incoming).state
+            tls.process_tls_records(incoming.shown()).state
     {
         encode(outgoing, |space| alert.encode(space));
     }

@@ -11,6 +11,7 @@ mod handshake;
 mod limits;
 mod proxy;
 mod pump;
+mod records;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::server::UnbufferedServerConnection;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -27,8 +27,9 @@ use tokio::time::{sleep, timeout_at};
 
 use self::admit::Admitted;
 use self::connect::TargetStream;
-use self::handshake::{Authenticated, Early};
+use self::handshake::Authenticated;
 use self::pump::{Ending, Pump};
+use self::records::Records;
 use self::sessions::Listed;
 use crate::config::{ProxyProtocol, Route, Timeouts};
 use crate::event::{Ended, Outcome};
@@ -94,14 +95,13 @@ impl Gate {
         };
         let Opened {
             target,
-            tls,
-            early,
+            records,
             admitted,
             mut generations,
             session,
             _listed,
         } = opened;
-        let mut pump = Pump::new(socket, target, tls, early, &session.traffic);
+        let mut pump = Pump::new(socket, target, records, &session.traffic);
         let inadmissible =
             admitted.until_inadmissible(self.index, session.source.ip(), &mut generations);
         let ended = self.relay(inadmissible, &mut pump).await;
@@ -134,10 +134,9 @@ impl Gate {
             return Err(Over::dropped(Ended::new(Outcome::HandshakeFailed, why)));
         };
         let Authenticated {
-            tls,
+            records,
             verified,
             facts,
-            early,
         } = self.authenticate(socket, trust, slot, record).await?;
         record.verified(Arc::clone(&verified.client));
         // The newest generation, marked as seen: whatever is published from here on, the session will see.
@@ -166,8 +165,7 @@ impl Gate {
         };
         Ok(Opened {
             target,
-            tls,
-            early,
+            records,
             admitted,
             generations,
             session,
@@ -280,8 +278,7 @@ impl Gate {
 /// An admitted client's target, and what else the relaying takes.
 struct Opened {
     target: TargetStream,
-    tls: Box<UnbufferedServerConnection>,
-    early: Early,
+    records: Records,
     admitted: Admitted,
     generations: watch::Receiver<Arc<Generation>>,
     session: Arc<Session>,

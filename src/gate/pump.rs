@@ -5,7 +5,6 @@
 //! keeps none. Many TLS records make one write. Never decides who may stay: the caller drops the pump for that.
 
 mod backlog;
-mod records;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -13,13 +12,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::backlog::Backlog;
-use self::records::{Incoming, RECORD, Records};
-use super::handshake::Early;
+use super::records::{Incoming, RECORD, Records};
 use crate::telemetry::Traffic;
 
 /// What is read from either socket at once.
@@ -85,6 +82,8 @@ pub(super) struct Pump<'a, C, T> {
     to_client: Backlog,
     upward: Flow,
     downward: Flow,
+    /// What came in behind the handshake has not been looked at.
+    unopened: bool,
     moved: bool,
 }
 
@@ -93,26 +92,17 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Puts the two together; `early` is what the client sent along with its handshake.
-    pub(super) fn new(
-        client: C,
-        target: T,
-        tls: Box<UnbufferedServerConnection>,
-        early: Early,
-        traffic: &'a Traffic,
-    ) -> Self {
+    /// Puts the two together.
+    pub(super) fn new(client: C, target: T, records: Records, traffic: &'a Traffic) -> Self {
         Self {
             client,
             target,
-            records: Records::new(tls, early.ciphertext),
+            unopened: !records.incomplete().is_empty(),
+            records,
             traffic,
-            to_target: early.plaintext.into(),
+            to_target: Backlog::default(),
             to_client: Backlog::default(),
-            upward: if early.closed {
-                Flow::Ending
-            } else {
-                Flow::Open
-            },
+            upward: Flow::Open,
             downward: Flow::Open,
             moved: false,
         }
@@ -226,17 +216,18 @@ where
             self.upward = Flow::Cutting("the client sent a TLS message larger than any may be");
             return Poll::Ready(());
         };
-        let mut space = ReadBuf::new(new);
-        let read = match ready!(Pin::new(&mut self.client).poll_read(cx, &mut space)) {
-            Ok(()) => space.filled().len(),
-            Err(_) => {
+        let mut read = 0;
+        if !std::mem::take(&mut self.unopened) {
+            let mut space = ReadBuf::new(new);
+            if ready!(Pin::new(&mut self.client).poll_read(cx, &mut space)).is_err() {
                 self.upward = Flow::Cutting("the client reset the connection");
                 return Poll::Ready(());
             }
-        };
-        if read == 0 {
-            self.upward = Flow::Cutting("the client ended the connection without close_notify");
-            return Poll::Ready(());
+            read = space.filled().len();
+            if read == 0 {
+                self.upward = Flow::Cutting("the client ended the connection without close_notify");
+                return Poll::Ready(());
+            }
         }
         self.moved = true;
         old.copy_from_slice(self.records.incomplete());

@@ -65,7 +65,7 @@ impl Pki {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
-        let config = match name {
+        let mut config = match name {
             Some(name) => {
                 let (certificate, key) = self.issue(name, ExtendedKeyUsagePurpose::ClientAuth);
                 builder
@@ -74,6 +74,7 @@ impl Pki {
             }
             None => builder.with_no_client_auth(),
         };
+        config.enable_secret_extraction = true;
         Arc::new(config).into()
     }
 }
@@ -86,7 +87,9 @@ async fn connect(connector: TlsConnector, wire: DuplexStream) -> TlsStream<Duple
 }
 
 /// A client and the gate's side of it, over a wire that takes `width` bytes at a time.
-async fn handshaken(width: usize) -> (TlsStream<DuplexStream>, DuplexStream, Authenticated) {
+pub(in crate::gate) async fn handshaken(
+    width: usize,
+) -> (TlsStream<DuplexStream>, DuplexStream, Authenticated) {
     let pki = Pki::new();
     let (near, mut far) = duplex(width);
     let route = pki.route();
@@ -157,7 +160,7 @@ async fn half_closes_travel_both_ways_in_small_pieces() {
     let (mut client, far, gate) = handshaken(16).await;
     let (mut target, near_target) = duplex(1);
     let traffic = traffic();
-    let mut pump = Pump::new(far, near_target, gate.tls, gate.early, &traffic);
+    let mut pump = Pump::new(far, near_target, gate.records, &traffic);
     let question: Vec<u8> = (0..40_000u32).map(|n| n as u8).collect();
     let peers = async {
         let ask = async {
@@ -187,7 +190,7 @@ async fn what_came_before_a_cut_is_delivered() {
     let (mut client, far, gate) = handshaken(64 * 1024).await;
     let (mut target, near_target) = duplex(7);
     let traffic = traffic();
-    let mut pump = Pump::new(far, near_target, gate.tls, gate.early, &traffic);
+    let mut pump = Pump::new(far, near_target, gate.records, &traffic);
     client.write_all(&[7; 10_000]).await.unwrap();
     client.flush().await.unwrap();
     // No close_notify: the wire just ends.
@@ -206,7 +209,7 @@ async fn an_idle_session_ends_cleanly_on_both_sides() {
     let (mut client, far, gate) = handshaken(4096).await;
     let (mut target, near_target) = duplex(4096);
     let traffic = traffic();
-    let mut pump = Pump::new(far, near_target, gate.tls, gate.early, &traffic);
+    let mut pump = Pump::new(far, near_target, gate.records, &traffic);
     let began = tokio::time::Instant::now();
     let peers = async {
         let (mut at_client, mut at_target) = (Vec::new(), Vec::new());
@@ -226,7 +229,7 @@ async fn bytes_that_nobody_takes_never_look_like_a_clean_end() {
     let (mut client, far, gate) = handshaken(1 << 20).await;
     let (_target, near_target) = duplex(10);
     let traffic = traffic();
-    let mut pump = Pump::new(far, near_target, gate.tls, gate.early, &traffic);
+    let mut pump = Pump::new(far, near_target, gate.records, &traffic);
     client.write_all(&[1; 1000]).await.unwrap();
     assert_eq!(pump.run(IDLE).await, Ending::Stalled);
     assert_eq!(
@@ -241,7 +244,7 @@ async fn a_half_closed_session_waits_a_minute_at_most() {
     let (mut client, far, gate) = handshaken(4096).await;
     let (_target, near_target) = duplex(4096);
     let traffic = traffic();
-    let mut pump = Pump::new(far, near_target, gate.tls, gate.early, &traffic);
+    let mut pump = Pump::new(far, near_target, gate.records, &traffic);
     client.shutdown().await.unwrap();
     let began = tokio::time::Instant::now();
     assert_eq!(pump.run(IDLE).await, Ending::Idle);
@@ -268,7 +271,7 @@ async fn bytes_sent_right_behind_the_handshake_are_not_lost() {
     let gate = gate.expect("the client is admissible");
     let (mut target, near_target) = duplex(64);
     let traffic = traffic();
-    let mut pump = Pump::new(far, near_target, gate.tls, gate.early, &traffic);
+    let mut pump = Pump::new(far, near_target, gate.records, &traffic);
     let peers = async {
         let mut heard = [0; 11];
         target.read_exact(&mut heard).await.unwrap();

@@ -209,6 +209,8 @@ impl RouteTrust {
         config.max_tls13_tickets = 0;
         config.max_early_data_size = 0;
         config.send_half_rtt_data = false;
+        // The gate protects the records itself once the handshake is over.
+        config.enable_secret_extraction = true;
         // RFC 7627: without it a TLS 1.2 session can be spliced to another (triple handshake).
         config.require_ems = true;
         Ok((Arc::new(config), witness))

@@ -13,12 +13,6 @@ pub(super) struct Backlog {
     taken: usize,
 }
 
-impl From<Vec<u8>> for Backlog {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, taken: 0 }
-    }
-}
-
 impl Backlog {
     /// Where to put more.
     pub(super) fn end(&mut self) -> &mut Vec<u8> {
