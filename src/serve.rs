@@ -1,13 +1,15 @@
 //! The composition root: files judged, listeners bound, everything started, and stopped in order.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Listener};
@@ -47,31 +49,27 @@ pub enum Error {
     System(#[from] std::io::Error),
 }
 
-/// Runs the gate until a signal stops it, on threads of its own.
+/// Runs the gate until a signal stops it.
 ///
 /// # Errors
 /// If it cannot start; once it serves, it ends only when asked to.
 pub fn run(config: Config, flags: Flags) -> Result<(), Error> {
     telemetry::log::start(config.log);
     harden::protect_memory();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.threads.get())
-        .thread_name("gate")
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let running = tokio::select! {
             running = start(config, Some(flags)) => running?,
             () = signals.next() => return Ok(()),
         };
         signals.next().await;
+        let lifecycle = running.lifecycle.clone();
         let drained = running.drain();
         tokio::pin!(drained);
         tokio::select! {
             () = &mut drained => {}
             () = signals.next() => {
-                running.lifecycle.advance(Phase::Forced);
+                lifecycle.advance(Phase::Forced);
                 drained.await;
             }
         }
@@ -110,6 +108,7 @@ pub struct Running {
     pub admin: Option<SocketAddr>,
     lifecycle: Lifecycle,
     connections: TaskTracker,
+    workers: Workers,
     drain: Duration,
 }
 
@@ -143,15 +142,14 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
 
     let mut listeners = Vec::new();
     for route in &config.routes {
-        listeners.push(TcpListener::from_std(
-            listen::bind(&route.listen, config.timeouts.bind).await?,
-        )?);
+        listeners.push(listen::bind(&route.listen, config.timeouts.bind).await?);
     }
     let admin_listener = admin_listener(&config).await?;
     let listening = listeners
         .iter()
         .map(TcpListener::local_addr)
         .collect::<Result<Vec<_>, _>>()?;
+    let hints = Hints::new(config.reload_interval, hangup);
 
     let lifecycle = Lifecycle::new();
     let metrics = Arc::new(Metrics::new(
@@ -161,27 +159,23 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     let sessions = Sessions::default();
     let reloader = Reloader::new(flags, config.clone(), generation, Arc::clone(&metrics));
     let generations = reloader.generations();
-    let connections = TaskTracker::new();
     let limits = Limits::new(&limits);
-    for ((index, (route, metrics)), listener) in config
-        .routes
-        .iter()
-        .zip(metrics.routes())
-        .enumerate()
+    let routes = config.routes.iter().zip(metrics.routes()).enumerate();
+    let gates = routes
+        .map(|(index, (route, metrics))| {
+            Arc::new(Gate {
+                route: route.clone(),
+                index,
+                generations: generations.clone(),
+                timeouts: config.timeouts,
+                limits: limits.clone(),
+                sessions: sessions.clone(),
+                metrics: Arc::clone(metrics),
+                lifecycle: lifecycle.clone(),
+            })
+        })
         .zip(listeners)
-    {
-        let gate = Arc::new(Gate {
-            route: route.clone(),
-            index,
-            generations: generations.clone(),
-            timeouts: config.timeouts,
-            limits: limits.clone(),
-            sessions: sessions.clone(),
-            metrics: Arc::clone(metrics),
-            lifecycle: lifecycle.clone(),
-        });
-        connections.spawn(gate::accept(gate, listener, connections.clone()));
-    }
+        .collect();
 
     say_started(&config, &listening);
     let admin = match admin_listener {
@@ -200,7 +194,6 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
         }
         None => None,
     };
-    let hints = Hints::new(config.reload_interval, hangup);
     let stopped = lifecycle.clone();
     #[expect(
         clippy::disallowed_methods,
@@ -212,12 +205,16 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
             () = reloader.run(hints) => {}
         }
     });
+    // Last: from here on strangers take descriptors, and nothing else needs any.
+    let connections = TaskTracker::new();
+    let workers = Workers::start(config.threads, gates, &connections, &lifecycle)?;
     lifecycle.advance(Phase::Serving);
     Ok(Running {
         listening,
         admin,
         lifecycle,
         connections,
+        workers,
         drain: config.timeouts.drain,
     })
 }
@@ -234,7 +231,7 @@ fn say_started(config: &Config, listening: &[SocketAddr]) {
 impl Running {
     /// Lets nobody new in, waits for the sessions for as long as `--drain-timeout` says, ends the rest, and returns
     /// when all records are written.
-    pub async fn drain(&self) {
+    pub async fn drain(self) {
         tracing::info!(
             event = "draining",
             "no new connections; sessions may finish for {:?}",
@@ -252,9 +249,72 @@ impl Running {
             .await
             .is_ok();
         self.lifecycle.advance(Phase::Stopped);
-        // A session that did not end in time is dropped with the runtime, and writes its record then.
+        // A session that did not end in time is dropped with its worker, and writes its record then.
+        self.workers.ended().await;
         tracing::info!(event = "stopped", all_ended);
     }
+}
+
+/// The threads of the data path. Each has a runtime of its own and accepts for itself, so a connection stays with one
+/// thread from its first byte to its last: nothing is handed over, and no thread is woken to look for work.
+#[derive(Debug)]
+struct Workers {
+    /// Closed once the last worker has dropped its connections.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Workers {
+    /// Starts accepting. `connections` counts what the workers do; they end when the gate has stopped.
+    fn start(
+        number: NonZeroUsize,
+        gates: Vec<(Arc<Gate>, TcpListener)>,
+        connections: &TaskTracker,
+        lifecycle: &Lifecycle,
+    ) -> std::io::Result<Self> {
+        let (running, ended) = mpsc::channel(1);
+        let mut workers = Vec::with_capacity(number.get());
+        for _ in 0..number.get() {
+            let runtime = runtime()?;
+            let entered = runtime.enter();
+            let mut shares = Vec::with_capacity(gates.len());
+            for (gate, listener) in &gates {
+                let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
+                shares.push((Arc::clone(gate), listener));
+            }
+            drop(entered);
+            workers.push((runtime, shares));
+        }
+        for (runtime, shares) in workers {
+            let (connections, lifecycle) = (connections.clone(), lifecycle.clone());
+            let running = running.clone();
+            std::thread::Builder::new()
+                .name("gate".to_owned())
+                .spawn(move || {
+                    runtime.block_on(async {
+                        for (gate, listener) in shares {
+                            connections.spawn(gate::accept(gate, listener, connections.clone()));
+                        }
+                        lifecycle.reached(Phase::Stopped).await;
+                    });
+                    // Drops the connections that are left, and only then says so.
+                    drop(runtime);
+                    drop(running);
+                })?;
+        }
+        Ok(Self { ended })
+    }
+
+    async fn ended(mut self) {
+        // Nothing is ever sent; what is waited for is the last sender's end.
+        while self.ended.recv().await.is_some() {}
+    }
+}
+
+/// A runtime for one thread.
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 async fn admin_listener(config: &Config) -> Result<Option<(Listener, Option<SocketAddr>)>, Error> {
@@ -300,9 +360,7 @@ fn admin_socket(path: &Path) -> std::io::Result<UnixListener> {
 
 /// The admin listener has a thread and a runtime of its own: it answers when the data path has its hands full.
 fn run_admin(admin: admin::Admin, listener: Listener) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         if let Err(error) = runtime.block_on(admin::serve(Arc::new(admin), listener)) {
             tracing::error!(event = "admin_failed", %error, "the admin listener does not answer");

@@ -2,7 +2,7 @@
 //!
 //! Drives rustls' unbuffered server: the alert that explains a refusal is in our hands and is written whole, and what
 //! comes behind the client's last handshake message is left for [`Records`]. The caller bounds the time. Never dials, never judges: the
-//! verifier inside the TLS configuration did, and left what it found with its witness.
+//! verifier inside the TLS configuration did, and what it found is kept.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::records::{self, Records};
 use crate::event::{Ended, Outcome};
-use crate::trust::{Finding, Refusal, RouteTrust, Verified};
+use crate::trust::{Finding, Refusal, RouteTrust, Verified, observe};
 
 /// How much of an unfinished handshake is kept: rustls takes messages of up to 64 KiB.
 const MOST_INCOMING: usize = 72 * 1024;
@@ -84,16 +84,17 @@ pub(super) async fn run<S>(socket: &mut S, route: &RouteTrust) -> Result<Authent
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (config, witness) = route.server_config().map_err(Error::Setup)?;
-    let mut tls = Box::new(UnbufferedServerConnection::new(config).map_err(Error::Setup)?);
-    match negotiate(socket, &mut tls).await {
+    let tls = UnbufferedServerConnection::new(route.server_config());
+    let mut tls = Box::new(tls.map_err(Error::Setup)?);
+    let mut found = None;
+    match negotiate(socket, &mut tls, &mut found).await {
         Ok(behind) => {
             // A resumed session never meets the verifier; nothing here issues tickets, and this makes sure.
             let full = matches!(
                 tls.handshake_kind(),
                 Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
             );
-            match witness.finding() {
+            match found {
                 Some(Finding::Admissible(verified)) if full => {
                     let facts = TlsFacts::of(&tls);
                     Ok(Authenticated {
@@ -106,17 +107,18 @@ where
                 Some(Finding::Admissible(_)) | None => Err(Error::Unjudged),
             }
         }
-        Err(error) => match (error, witness.finding()) {
+        Err(error) => match (error, found) {
             (Error::Tls(_), Some(Finding::Refused(refusal))) => Err(Error::Refused(refusal)),
             (error, _) => Err(error),
         },
     }
 }
 
-/// Returns what came in behind the client's last handshake message.
+/// Returns what came in behind the client's last handshake message. `found` is what the verifier found, if it was asked.
 async fn negotiate<S>(
     socket: &mut S,
     tls: &mut UnbufferedServerConnection,
+    found: &mut Option<Finding>,
 ) -> Result<Vec<u8>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -124,7 +126,10 @@ where
     let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
     loop {
-        let step = step(tls, &mut incoming, &mut outgoing);
+        let (step, finding) = observe(|| step(tls, &mut incoming, &mut outgoing));
+        if finding.is_some() {
+            *found = finding;
+        }
         if !outgoing.is_empty() && !matches!(step, Ok(Step::Encoded)) {
             let sent = socket.write_all(&outgoing).await;
             outgoing.clear();

@@ -128,7 +128,7 @@ impl Line {
 
     fn push_json(&mut self, value: &str) {
         self.text
-            .push_str(&serde_json::Value::from(value).to_string());
+            .push_str(&serde_json::to_string(value).expect("any text can be JSON"));
     }
 }
 

@@ -31,6 +31,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use self::load::Digest;
+use self::witness::Verifier;
 use crate::config::TlsVersion;
 use crate::identity::Validity;
 use crate::policy::Allow;
@@ -39,7 +40,7 @@ use crate::telemetry::Summary;
 pub use self::crl::CrlFacts;
 pub use self::refusal::Refusal;
 pub use self::verify::{Trust, Verified};
-pub use self::witness::{Finding, Witness};
+pub use self::witness::{Finding, observe};
 
 /// The one crypto provider: aws-lc-rs, post-quantum hybrid first, then X25519 and the NIST curves. rustls takes the first
 /// group of the client's list that is in ours; every client that offers the hybrid offers it first.
@@ -175,11 +176,45 @@ pub struct RouteTrust {
     pub allow: Arc<Allow>,
     /// From which networks; empty means from all.
     pub allow_from: Arc<[IpNet]>,
-    server: Arc<OneCertificate>,
-    min_version: TlsVersion,
+    tls: Arc<ServerConfig>,
 }
 
 impl RouteTrust {
+    /// Puts together what holds for a route. Resumption is off in every form: a resumed session would skip the verifier
+    /// (rustls 0.23, `server/tls13.rs` and `server/tls12.rs`).
+    fn new(
+        trust: &Arc<Trust>,
+        allow: &Arc<Allow>,
+        allow_from: &[IpNet],
+        server: &Arc<OneCertificate>,
+        min_version: TlsVersion,
+    ) -> Self {
+        let verifier = Arc::new(Verifier {
+            trust: Arc::clone(trust),
+            allow: Arc::clone(allow),
+        });
+        let mut tls = ServerConfig::builder_with_provider(Arc::clone(provider()))
+            .with_protocol_versions(versions(min_version))
+            .expect("the provider has cipher suites and groups for both versions")
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(server) as Arc<dyn ResolvesServerCert>);
+        tls.session_storage = Arc::new(NoServerSessionStorage {});
+        tls.send_tls13_tickets = 0;
+        tls.max_tls13_tickets = 0;
+        tls.max_early_data_size = 0;
+        tls.send_half_rtt_data = false;
+        // RFC 7627: without it a TLS 1.2 session can be spliced to another (triple handshake).
+        tls.require_ems = true;
+        // The gate protects the records itself once the handshake is over.
+        tls.enable_secret_extraction = true;
+        Self {
+            trust: Arc::clone(trust),
+            allow: Arc::clone(allow),
+            allow_from: allow_from.into(),
+            tls: Arc::new(tls),
+        }
+    }
+
     /// True if a client may come from this address.
     pub fn admits_source(&self, source: IpAddr) -> bool {
         self.allow_from.is_empty()
@@ -189,31 +224,10 @@ impl RouteTrust {
                 .any(|network| network.contains(&source))
     }
 
-    /// Makes the TLS configuration of one connection, and the witness that learns what its verifier found.
-    ///
-    /// Each connection has a configuration of its own, so that a finding belongs to it alone and nothing of a session
-    /// can outlive it. Resumption is off in every form: a resumed session would skip the verifier
-    /// (rustls 0.23, `server/tls13.rs` and `server/tls12.rs`).
-    pub fn server_config(&self) -> Result<(Arc<ServerConfig>, Arc<Witness>), rustls::Error> {
-        let witness = Arc::new(Witness::new(
-            Arc::clone(&self.trust),
-            Arc::clone(&self.allow),
-        ));
-        let verifier = Arc::clone(&witness) as Arc<dyn rustls::server::danger::ClientCertVerifier>;
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(provider()))
-            .with_protocol_versions(versions(self.min_version))?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::clone(&self.server) as Arc<dyn ResolvesServerCert>);
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config.max_tls13_tickets = 0;
-        config.max_early_data_size = 0;
-        config.send_half_rtt_data = false;
-        // The gate protects the records itself once the handshake is over.
-        config.enable_secret_extraction = true;
-        // RFC 7627: without it a TLS 1.2 session can be spliced to another (triple handshake).
-        config.require_ems = true;
-        Ok((Arc::new(config), witness))
+    /// The TLS configuration of the route's connections. What its verifier finds in a step of a handshake is told by
+    /// [`observe`].
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.tls)
     }
 }
 
@@ -228,23 +242,23 @@ impl RouteTrust {
     ) -> Self {
         let (_, parsed) = X509Certificate::from_der(ca).unwrap();
         let anchor = webpki::anchor_from_trusted_cert(ca).unwrap().to_owned();
-        Self {
-            trust: Arc::new(Trust::new(
-                [(anchor, Validity::of(&parsed))],
-                verify::Revocation {
-                    lists: Vec::new(),
-                    stale: crate::config::StaleCrl::Refuse,
-                    next_update: None,
-                },
-                false,
-            )),
-            allow: Arc::new(allow),
-            allow_from: Arc::default(),
-            server: Arc::new(OneCertificate(Arc::new(
-                CertifiedKey::from_der(vec![certificate], key, provider()).unwrap(),
-            ))),
-            min_version: TlsVersion::V1_3,
-        }
+        let trust = Trust::new(
+            [(anchor, Validity::of(&parsed))],
+            verify::Revocation {
+                lists: Vec::new(),
+                stale: crate::config::StaleCrl::Refuse,
+                next_update: None,
+            },
+            false,
+        );
+        let key = CertifiedKey::from_der(vec![certificate], key, provider()).unwrap();
+        Self::new(
+            &Arc::new(trust),
+            &Arc::new(allow),
+            &[],
+            &Arc::new(OneCertificate(Arc::new(key))),
+            TlsVersion::V1_3,
+        )
     }
 }
 

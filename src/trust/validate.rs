@@ -57,12 +57,14 @@ pub fn validate(
         crls,
     } = vouching;
     let server_key = Arc::new(OneCertificate(Arc::new(key)));
-    let routes = config.routes.iter().map(|route| RouteTrust {
-        trust: Arc::clone(&trust),
-        allow: Arc::clone(&route.allow),
-        allow_from: route.allow_from.as_slice().into(),
-        server: Arc::clone(&server_key),
-        min_version: config.tls.min_version,
+    let routes = config.routes.iter().map(|route| {
+        RouteTrust::new(
+            &trust,
+            &route.allow,
+            &route.allow_from,
+            &server_key,
+            config.tls.min_version,
+        )
     });
     let generation = Generation {
         number: previous.map_or(1, |previous| previous.number + 1),

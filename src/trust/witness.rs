@@ -1,9 +1,11 @@
-//! The client-certificate verifier of one connection, and what it found.
+//! The client-certificate verifier of a route, and what it found.
 //!
-//! [`Witness`] asks [`Trust::admit`] inside the TLS handshake, so that a refused client hears the alert that fits, and
-//! keeps the finding: only what a verifier really found can later become an admitted client.
+//! [`Verifier`] asks [`Trust::admit`] inside the TLS handshake, so that a refused client hears the alert that fits.
+//! rustls calls it on the thread that takes the handshake's step, and [`observe`] hands the finding to whoever took
+//! that step: only what a verifier really found can later become an admitted client.
 
-use std::sync::{Arc, Mutex};
+use std::cell::Cell;
+use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
@@ -13,11 +15,11 @@ use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
 use super::provider;
 use super::refusal::{Refusal, certificate_error};
-use super::verify::{Trust, Verified, lock};
+use super::verify::{Trust, Verified};
 use crate::policy::Allow;
 
-/// What the verifier of one handshake found.
-#[derive(Debug, Clone)]
+/// What a verifier found.
+#[derive(Debug)]
 pub enum Finding {
     /// The chain holds and a rule names the client.
     Admissible(Verified),
@@ -25,34 +27,25 @@ pub enum Finding {
     Refused(Refusal),
 }
 
-/// The client-certificate verifier of one connection; keeps what it found.
+thread_local! {
+    static FOUND: Cell<Option<Finding>> = const { Cell::new(None) };
+}
+
+/// Takes a step of a handshake. Returns what it returns, and what a verifier found in it, if one was asked.
+pub fn observe<R>(step: impl FnOnce() -> R) -> (R, Option<Finding>) {
+    FOUND.set(None);
+    let result = step();
+    (result, FOUND.take())
+}
+
+/// Verifies the client certificates of a route.
 #[derive(Debug)]
-pub struct Witness {
-    trust: Arc<Trust>,
-    allow: Arc<Allow>,
-    finding: Mutex<Option<Finding>>,
+pub(super) struct Verifier {
+    pub(super) trust: Arc<Trust>,
+    pub(super) allow: Arc<Allow>,
 }
 
-impl Witness {
-    pub(super) fn new(trust: Arc<Trust>, allow: Arc<Allow>) -> Self {
-        Self {
-            trust,
-            allow,
-            finding: Mutex::new(None),
-        }
-    }
-
-    /// What was found, once; `None` if no certificate was ever judged.
-    pub fn finding(&self) -> Option<Finding> {
-        lock(&self.finding).take()
-    }
-
-    fn note(&self, finding: Finding) {
-        *lock(&self.finding) = Some(finding);
-    }
-}
-
-impl ClientCertVerifier for Witness {
+impl ClientCertVerifier for Verifier {
     /// Names no CA: a stranger who asks learns nothing of whom the gate trusts (RFC 8446 section 4.2.4 allows it).
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
@@ -69,12 +62,12 @@ impl ClientCertVerifier for Witness {
             .admit(&self.allow, end_entity, intermediates, now)
         {
             Ok((verified, _)) => {
-                self.note(Finding::Admissible(verified));
+                FOUND.set(Some(Finding::Admissible(verified)));
                 Ok(ClientCertVerified::assertion())
             }
             Err(refusal) => {
                 let error = certificate_error(&refusal);
-                self.note(Finding::Refused(refusal));
+                FOUND.set(Some(Finding::Refused(refusal)));
                 Err(error.into())
             }
         }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::*;
 use crate::config::LogFormat;
 use crate::trust::tests::{Ca, Issued, flags};
-use crate::trust::{Finding, Trust, Verified};
+use crate::trust::{Finding, Trust, Verified, observe};
 
 struct Scene {
     folder: TempDir,
@@ -82,19 +82,22 @@ impl Scene {
     fn session(&self) -> (ServerConnection, Verified) {
         let client = self.clients.client("client");
         let generation = self.current();
-        let (config, witness) = generation.route(0).unwrap().server_config().unwrap();
+        let config = generation.route(0).unwrap().server_config();
+        let mut found = None;
         let mut server = ServerConnection::new(config).unwrap();
         let mut peer = peer(&self.servers, &client);
         let mut wire = Vec::new();
         while peer.is_handshaking() || server.is_handshaking() {
             peer.write_tls(&mut wire).unwrap();
             server.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
-            server.process_new_packets().unwrap();
+            let (taken, finding) = observe(|| server.process_new_packets().map(drop));
+            taken.unwrap();
+            found = finding.or(found);
             server.write_tls(&mut wire).unwrap();
             peer.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
             peer.process_new_packets().unwrap();
         }
-        match witness.finding() {
+        match found {
             Some(Finding::Admissible(verified)) => (server, verified),
             finding => unreachable!("{finding:?}"),
         }
