@@ -106,9 +106,9 @@ render() {
     printf 'namespace: "%s"\nresources: ["%s%s"]\n' "$namespace" "$up" "${overlay#/}"
     if [ -n "$image" ]; then
       printf 'images:\n  - name: ghcr.io/portcullis/portcullis\n'
-      case $image in
-        *@*) printf '    newName: "%s"\n    digest: "%s"\n' "${image%@*}" "${image#*@}" ;;
-        *:*/*) printf '    newName: "%s"\n    newTag: latest\n' "$image" ;;
+      # A colon before the last slash is a registry's port, and no tag.
+      case ${image##*/} in
+        *@*) printf '    newName: "%s"\n    digest: "%s"\n' "${image%@*}" "${image##*@}" ;;
         *:*) printf '    newName: "%s"\n    newTag: "%s"\n' "${image%:*}" "${image##*:}" ;;
         *) printf '    newName: "%s"\n    newTag: latest\n' "$image" ;;
       esac
@@ -385,7 +385,7 @@ else
   # The kubelet brings a changed Secret to the node within a minute or so.
   last=$((SECONDS + timeout))
   while scrape verify-client "${with_certificate[@]}" "${renewed[@]}" && [ "$verdict" = failed ] && [ "$SECONDS" -lt "$last" ]; do
-    sleep 3
+    sleep 1
   done
   if [ "$verdict" != succeeded ]; then
     fail "the renewed certificate was not served within ${timeout}s:" "$(tail -5 "$log")"
