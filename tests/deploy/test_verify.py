@@ -194,7 +194,9 @@ class Verify(unittest.TestCase):
         process = self.start()
         while not (line := process.stdout.readline()).startswith("PASS  " + UP):
             self.assertTrue(line, "verify.sh ended early")
-        time.sleep(0.5)
+        while '"Job"' not in (self.cluster / "objects.json").read_text():
+            self.assertIsNone(process.poll(), "verify.sh ended early")
+            time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         self.output, _ = process.communicate(timeout=60)
         self.assertEqual(130, process.returncode, self.output)
