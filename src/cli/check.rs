@@ -15,7 +15,7 @@ use super::sheet::{Sheet, counted, expiry};
 use crate::config::{
     Admin, Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion,
 };
-use crate::identity::{Validity, printable};
+use crate::identity::printable;
 use crate::policy::Allow;
 use crate::trust::load::{Files, load};
 use crate::trust::validate::{Validated, validate};
@@ -167,11 +167,7 @@ fn revocation_lists(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
         }
         sheet.fact("issuer", named(&list.issuer));
         sheet.fact("revokes", counted(list.entries as u64, "", "certificate"));
-        let validity = Validity {
-            not_before: list.this_update,
-            not_after: list.next_update,
-        };
-        sheet.fact("newer by", expiry(validity, now));
+        sheet.fact("newer by", expiry(list.life(), now));
         sheet.fact("file", list.path.display());
     }
 }

@@ -15,11 +15,11 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use rustls::pki_types::UnixTime;
 
 use super::process::{Process, gauge};
 use crate::config::LogFormat;
 use crate::event::Outcome;
+use crate::identity::Validity;
 
 /// The media type of OpenMetrics 1.0 text.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,9 +33,10 @@ type Labels = Vec<(&'static str, String)>;
 pub struct Metrics {
     registry: Registry,
     routes: Vec<Arc<RouteMetrics>>,
+    not_before: Family<Labels, Gauge>,
     not_after: Family<Labels, Gauge>,
     generation: Gauge,
-    crl_next_update: Arc<CrlNextUpdate>,
+    crl: Arc<ListLife>,
     last_reload_success: Gauge<f64, AtomicU64>,
     reloads_succeeded: Counter,
     reloads_failed: Counter,
@@ -46,12 +47,12 @@ pub struct Metrics {
 pub struct Summary {
     /// Its number.
     pub number: u64,
-    /// When the gate's certificate expires.
-    pub server_not_after: UnixTime,
-    /// When the first of the CAs expires.
-    pub client_ca_not_after: UnixTime,
-    /// When the first of the revocation lists should be replaced, if there are any.
-    pub crl_next_update: Option<UnixTime>,
+    /// The life of the gate's certificate.
+    pub server: Validity,
+    /// The life of the CA that expires first.
+    pub client_ca: Validity,
+    /// The life of the revocation list that should be replaced first, if there are any.
+    pub crl: Option<Validity>,
 }
 
 /// The metrics of one route, resolved once so that the data path only adds to atomics.
@@ -106,14 +107,20 @@ impl Metrics {
             "The number of the set of certificates, CAs and rules in use",
             generation.clone(),
         );
+        let not_before = Family::<Labels, Gauge>::default();
+        ours.register(
+            "certificate_not_before_timestamp_seconds",
+            "Since when the certificate of this role that expires first is good, in seconds since 1970",
+            not_before.clone(),
+        );
         let not_after = Family::<Labels, Gauge>::default();
         ours.register(
             "certificate_not_after_timestamp_seconds",
             "When the first certificate of this role expires, in seconds since 1970",
             not_after.clone(),
         );
-        let crl_next_update = Arc::new(CrlNextUpdate::default());
-        ours.register_collector(Box::new(Arc::clone(&crl_next_update)));
+        let crl = Arc::new(ListLife::default());
+        ours.register_collector(Box::new(Arc::clone(&crl)));
         let last_reload_success = Gauge::<f64, AtomicU64>::default();
         ours.register(
             "last_reload_success_timestamp_seconds",
@@ -137,9 +144,10 @@ impl Metrics {
         Self {
             registry,
             routes,
+            not_before,
             not_after,
             generation,
-            crl_next_update,
+            crl,
             last_reload_success,
             reloads_succeeded: reloads("success"),
             reloads_failed: reloads("failure"),
@@ -153,18 +161,19 @@ impl Metrics {
 
     /// Says which generation is in use and when its parts expire.
     pub fn published(&self, summary: &Summary) {
-        let seconds = |time: UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        self.generation
-            .set(i64::try_from(summary.number).unwrap_or(i64::MAX));
-        for (role, time) in [
-            ("server", summary.server_not_after),
-            ("client_ca", summary.client_ca_not_after),
-        ] {
-            self.not_after
-                .get_or_create(&vec![("role", role.to_owned())])
-                .set(seconds(time));
+        let gauged = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.generation.set(gauged(summary.number));
+        for (role, life) in [("server", summary.server), ("client_ca", summary.client_ca)] {
+            for (family, time) in [
+                (&self.not_before, life.not_before),
+                (&self.not_after, life.not_after),
+            ] {
+                family
+                    .get_or_create(&vec![("role", role.to_owned())])
+                    .set(gauged(time.as_secs()));
+            }
         }
-        *self.crl_next_update.lock() = summary.crl_next_update.map(seconds);
+        *self.crl.lock() = summary.crl;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -326,27 +335,32 @@ impl Families {
     }
 }
 
-/// A series that exists only while there are revocation lists: zero would read as long overdue.
+/// Series that exist only while there are revocation lists: zero would read as long overdue.
 #[derive(Debug, Default)]
-struct CrlNextUpdate(Mutex<Option<i64>>);
+struct ListLife(Mutex<Option<Validity>>);
 
-impl CrlNextUpdate {
-    fn lock(&self) -> MutexGuard<'_, Option<i64>> {
+impl ListLife {
+    fn lock(&self) -> MutexGuard<'_, Option<Validity>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Collector for CrlNextUpdate {
+impl Collector for ListLife {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(seconds) = *self.lock() else {
+        let Some(life) = *self.lock() else {
             return Ok(());
         };
-        let help = "When the first revocation list should be replaced, in seconds since 1970";
+        gauge(
+            &mut encoder,
+            "crl_this_update_timestamp_seconds",
+            "When the revocation list that should be replaced first was issued, in seconds since 1970",
+            life.not_before.as_secs() as f64,
+        )?;
         gauge(
             &mut encoder,
             "crl_next_update_timestamp_seconds",
-            help,
-            seconds as f64,
+            "When the first revocation list should be replaced, in seconds since 1970",
+            life.not_after.as_secs() as f64,
         )
     }
 }

@@ -10,7 +10,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::load::Content;
 use super::provider;
 use crate::config::Problem;
-use crate::identity::{printable, unix_time};
+use crate::identity::{Validity, printable, unix_time};
 
 /// What people want to know of a revocation list.
 #[derive(Debug, Clone)]
@@ -25,6 +25,16 @@ pub struct CrlFacts {
     pub next_update: UnixTime,
     /// The file it was read from.
     pub path: std::path::PathBuf,
+}
+
+impl CrlFacts {
+    /// From when it was made until there should be a newer one.
+    pub fn life(&self) -> Validity {
+        Validity {
+            not_before: self.this_update,
+            not_after: self.next_update,
+        }
+    }
 }
 
 /// One usable list.

@@ -96,14 +96,11 @@ impl Generation {
     pub fn summary(&self) -> Summary {
         Summary {
             number: self.number,
-            server_not_after: self.server.validity.not_after,
-            client_ca_not_after: self.client_ca_not_after(),
-            crl_next_update: self.crl_next_update(),
+            server: self.server.validity,
+            client_ca: first_to_end(self.client_cas.iter().map(|facts| facts.validity))
+                .unwrap_or(self.server.validity),
+            crl: first_to_end(self.crls.iter().map(CrlFacts::life)),
         }
-    }
-
-    fn crl_next_update(&self) -> Option<UnixTime> {
-        self.crls.iter().map(|facts| facts.next_update).min()
     }
 
     /// What an operator should see to soon, as of `now`: what is in the last 30 % of its life, or past it. cert-manager
@@ -113,29 +110,18 @@ impl Generation {
         let spans = [("certificate", &self.server)]
             .into_iter()
             .chain(self.client_cas.iter().map(|facts| ("client CA", facts)))
-            .map(|(what, facts)| {
-                (
-                    what,
-                    &facts.subject,
-                    &facts.path,
-                    facts.validity.not_before,
-                    facts.validity.not_after,
-                )
-            })
-            .chain(self.crls.iter().map(|facts| {
-                (
-                    "revocation list",
-                    &facts.issuer,
-                    &facts.path,
-                    facts.this_update,
-                    facts.next_update,
-                )
-            }));
-        let aged = spans.filter(|(.., from, to)| {
-            let life = to.as_secs().saturating_sub(from.as_secs());
-            now.saturating_add(life / 10 * 3) >= to.as_secs()
+            .map(|(what, facts)| (what, &facts.subject, &facts.path, facts.validity))
+            .chain(
+                self.crls
+                    .iter()
+                    .map(|facts| ("revocation list", &facts.issuer, &facts.path, facts.life())),
+            );
+        let aged = spans.filter(|(.., life)| {
+            let (from, to) = (life.not_before.as_secs(), life.not_after.as_secs());
+            now.saturating_add(to.saturating_sub(from) / 10 * 3) >= to
         });
-        aged.map(|(what, name, path, _, to)| {
+        aged.map(|(what, name, path, life)| {
+            let to = life.not_after;
             let verb = if to.as_secs() < now { "ended" } else { "ends" };
             format!(
                 "{}: the life of the {what} {name:?} {verb} at {}; renew it",
@@ -145,11 +131,10 @@ impl Generation {
         })
         .collect()
     }
+}
 
-    fn client_ca_not_after(&self) -> UnixTime {
-        let all = self.client_cas.iter().map(|facts| facts.validity.not_after);
-        all.min().unwrap_or(self.server.validity.not_after)
-    }
+fn first_to_end(lives: impl Iterator<Item = Validity>) -> Option<Validity> {
+    lives.min_by_key(|life| life.not_after)
 }
 
 /// What people want to know of a certificate.

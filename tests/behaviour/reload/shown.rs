@@ -98,9 +98,12 @@ fn metrics_and_status_show_what_is_loaded() {
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("it is past 1970");
     let mut params = server_params();
+    params.not_before =
+        (SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs() - 1_000)).into();
     params.not_after = (SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs() + 5_000)).into();
     let server = mounted.servers.issue(params, &[]);
     let mut list = list_params([]);
+    list.this_update = (SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs() - 2_000)).into();
     list.next_update = (SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs() + 7_000)).into();
     let list = ca.list(&list).pem().expect("PEM");
     rules.lists = vec!["ca.crl"];
@@ -118,6 +121,10 @@ fn metrics_and_status_show_what_is_loaded() {
         metrics.value(next_update, &[]),
         (now.as_secs() + 7_000) as f64
     );
+    assert_eq!(
+        metrics.value("portcullis_crl_this_update_timestamp_seconds", &[]),
+        (now.as_secs() - 2_000) as f64
+    );
     let not_after = "portcullis_certificate_not_after_timestamp_seconds";
     let role = [("role", "server")];
     assert_eq!(
@@ -125,6 +132,12 @@ fn metrics_and_status_show_what_is_loaded() {
         (now.as_secs() + 5_000) as f64
     );
     assert!(metrics.has(not_after, &[("role", "client_ca")]));
+    let not_before = "portcullis_certificate_not_before_timestamp_seconds";
+    assert_eq!(
+        metrics.value(not_before, &role),
+        (now.as_secs() - 1_000) as f64
+    );
+    assert!(metrics.has(not_before, &[("role", "client_ca")]));
     let reloaded = metrics.value("portcullis_last_reload_success_timestamp_seconds", &[]);
     assert!(reloaded > loaded, "{loaded}, then {reloaded}");
     let status = mounted.gate.status();
