@@ -13,6 +13,7 @@ mod admin;
 mod admit;
 mod commands;
 mod config;
+mod deploy_prometheus;
 mod drain;
 mod evict;
 mod handshake;

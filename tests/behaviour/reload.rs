@@ -23,16 +23,14 @@ use serde_json::Value;
 
 use crate::support::client::Ending;
 use crate::support::gate::Gate;
-use crate::support::peers::Server;
 use crate::support::pki::{
-    Authority, SERVER_NAME, authority_params, client_params, dns, server_params, temporary_folder,
-    write,
+    Authority, authority_params, client_params, dns, server_params, temporary_folder, write,
 };
 use crate::support::target::{self, Target};
 use crate::support::volume::{
     Identity, Mount, Mounted, Rules, Writer, allow, knock, list_params, presented,
 };
-use crate::support::{eventually, http, pattern};
+use crate::support::{eventually, pattern};
 
 /// The contract says one second; the rest is for a machine that is busy with other work.
 const SOON: Duration = Duration::from_secs(3);

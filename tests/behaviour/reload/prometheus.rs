@@ -1,6 +1,8 @@
 //! The first user: a Prometheus whose certificate is rotated under it.
 
 use super::*;
+use crate::support::pki::Credentials;
+use crate::support::prometheus::Prometheus;
 
 #[test]
 fn a_prometheus_whose_certificate_is_rotated_under_it_never_loses_its_target() {
@@ -20,34 +22,9 @@ fn a_prometheus_whose_certificate_is_rotated_under_it_never_loses_its_target() {
         ("tls.key", old.key.as_bytes()),
         ("ca.crt", mounted.servers.pem.as_bytes()),
     ]);
-    let folder = temporary_folder();
-    let file = folder.path().join("prometheus.yml");
-    let configuration = format!(
-        "global:\n  scrape_interval: 2s\n  scrape_timeout: 2s\n\
-         scrape_configs:\n  - job_name: node\n    scheme: https\n    tls_config:\n      \
-         ca_file: {}\n      cert_file: {}\n      key_file: {}\n      server_name: {SERVER_NAME}\n    \
-         static_configs:\n      - targets: ['{}']\n",
-        secret.path("ca.crt").display(),
-        secret.path("tls.crt").display(),
-        secret.path("tls.key").display(),
-        mounted.gate.address(),
-    );
-    write(&file, &configuration);
-    let mut command = Command::new("prometheus");
-    command.arg(format!("--config.file={}", file.display()));
-    command.arg(format!(
-        "--storage.tsdb.path={}",
-        folder.path().join("data").display()
-    ));
-    command.arg("--web.listen-address=127.0.0.1:0");
-    let prometheus = Server::start(&mut command);
-    let query = |query: &str| {
-        let path = format!("/api/v1/query?query={query}");
-        let answer = http::get(&prometheus.address.to_string(), &path);
-        let answer: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        let value = answer["data"]["result"][0]["value"][1].as_str();
-        value.and_then(|value| value.parse::<f64>().ok())
-    };
+    let credentials = Credentials::at(secret.path(""));
+    let prometheus = Prometheus::scraping(mounted.gate.address(), &credentials, "2s");
+    let query = |query: &str| prometheus.number(query);
     eventually("up == 1", || query("up").filter(|up| *up == 1.0));
     let session = |serial: &str| mounted.gate.get("/sessions").body.contains(serial);
     eventually("it scrapes with the old one", || {

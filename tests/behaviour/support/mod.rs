@@ -8,6 +8,7 @@ pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod peers;
 pub(crate) mod pki;
+pub(crate) mod prometheus;
 pub(crate) mod target;
 pub(crate) mod volume;
 

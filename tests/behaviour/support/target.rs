@@ -40,7 +40,14 @@ pub(crate) enum Ended {
 impl<T: Send + 'static> Target<T> {
     /// Listens on TCP loopback; what `talk` returns can be fetched with [`Target::result`].
     pub(crate) fn serving(talk: impl Fn(Socket, &Hold) -> T + Send + Sync + 'static) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::serving_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), talk)
+    }
+
+    /// The same at an address of its own.
+    pub(crate) fn serving_at(
+        address: SocketAddr,
+        talk: impl Fn(Socket, &Hold) -> T + Send + Sync + 'static,
+    ) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         listener
             .bind(&address.into())
@@ -252,18 +259,26 @@ pub(crate) fn exporter() -> Target<()> {
 }
 
 fn answer_requests(socket: &Socket) {
+    answer(socket, |_| Some(EXPOSITION.to_owned()));
+}
+
+/// Answers the HTTP requests of one connection with the body for their path, or with 404.
+pub(crate) fn answer(socket: &Socket, body: impl Fn(&str) -> Option<String>) {
     let mut stream = socket;
     let mut request = Vec::new();
     let mut byte = [0; 1];
     while stream.read_exact(&mut byte).is_ok() {
         request.push(byte[0]);
         if request.ends_with(b"\r\n\r\n") {
-            let close = String::from_utf8_lossy(&request)
-                .to_ascii_lowercase()
-                .contains("connection: close");
+            let text = String::from_utf8_lossy(&request);
+            let close = text.to_ascii_lowercase().contains("connection: close");
+            let (status, body) = match body(text.split(' ').nth(1).unwrap_or_default()) {
+                Some(body) => ("200 OK", body),
+                None => ("404 Not Found", String::new()),
+            };
             let answer = format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n{EXPOSITION}",
-                EXPOSITION.len()
+                "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
             );
             if stream.write_all(answer.as_bytes()).is_err() || close {
                 return;
