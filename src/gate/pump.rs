@@ -290,30 +290,40 @@ where
         Poll::Ready(())
     }
 
-    /// Reads from the target, encrypts, and hands the records to the client.
+    /// Reads from the target what there is, encrypts it, and hands the records to the client. An end that is there too
+    /// goes along in the same write.
     fn poll_fetch(&mut self, cx: &mut Context<'_>, lent: &mut Buffers) -> Poll<()> {
         let mut space = ReadBuf::new(lent.input.get_mut(..READ).unwrap_or_default());
-        if ready!(Pin::new(&mut self.target).poll_read(cx, &mut space)).is_err() {
-            self.downward = Flow::Cutting("the target reset the connection");
-            return Poll::Ready(());
+        let mut next = Flow::Open;
+        while next == Flow::Open && space.remaining() > 0 {
+            let before = space.filled().len();
+            match Pin::new(&mut self.target).poll_read(cx, &mut space) {
+                Poll::Ready(Ok(())) if space.filled().len() > before => {}
+                Poll::Ready(Ok(())) => next = Flow::Ending,
+                // The kernel tells it once; what came before it is passed on.
+                Poll::Ready(Err(_)) => next = Flow::Cutting("the target reset the connection"),
+                Poll::Pending if before > 0 => break,
+                Poll::Pending => return Poll::Pending,
+            }
         }
         let plaintext = space.filled();
-        if plaintext.is_empty() {
-            self.downward = if self.records.close_notify(self.to_client.end()) {
-                Flow::Ending
-            } else {
-                Flow::Cutting("TLS could not be ended")
-            };
-            return Poll::Ready(());
-        }
-        self.moved = true;
-        let encrypted = self
+        self.moved |= !plaintext.is_empty();
+        let mut farewell = Vec::new();
+        let sealed = self
             .records
-            .encrypt(plaintext, &mut lent.output, self.to_client.end());
-        let Some(records) = encrypted.and_then(|encrypted| lent.output.get(..encrypted)) else {
+            .encrypt(plaintext, &mut lent.output, self.to_client.end())
+            .filter(|_| next != Flow::Ending || self.records.close_notify(&mut farewell))
+            .and_then(|encrypted| {
+                let sealed = encrypted + farewell.len();
+                let end = lent.output.get_mut(encrypted..sealed)?;
+                end.copy_from_slice(&farewell);
+                lent.output.get(..sealed)
+            });
+        let Some(records) = sealed else {
             self.downward = Flow::Cutting("TLS could not encrypt any more");
             return Poll::Ready(());
         };
+        self.downward = next;
         self.traffic.add_from_target(plaintext.len());
         let Self {
             to_client, client, ..
