@@ -4,14 +4,16 @@
 //! after the handshake, the live session and `portcullis explain` all call it and so cannot differ. This file never
 //! does IO, never reads a clock and knows nothing of TLS.
 
+mod patterns;
 mod uri;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use self::patterns::Patterns;
 pub use self::uri::UriPattern;
 use crate::identity::Client;
 
@@ -82,7 +84,7 @@ impl Allow {
 pub struct Rules {
     dns: HashSet<String>,
     uri_exact: HashSet<String>,
-    uri_patterns: BTreeSet<UriPattern>,
+    uri_patterns: Patterns,
     cn: HashSet<String>,
     ou: HashSet<String>,
     spki: HashSet<SpkiPin>,
@@ -169,16 +171,9 @@ impl Rules {
             }
             let exact = self.uri_exact.get(uri).map(|text| UriPattern::exact(text));
             exact
-                .or_else(|| uri::Plain::parse(uri).and_then(|uri| self.match_pattern(&uri)))
+                .or_else(|| self.uri_patterns.find(&uri::Plain::parse(uri)?).cloned())
                 .map(Rule::Uri)
         })
-    }
-
-    fn match_pattern(&self, uri: &uri::Plain<'_>) -> Option<UriPattern> {
-        self.uri_patterns
-            .iter()
-            .find(|pattern| pattern.matches(uri))
-            .cloned()
     }
 
     fn match_subject(&self, client: &Client) -> Option<Rule> {

@@ -1,4 +1,4 @@
-//! URI rules: a pattern as an operator wrote it, and the test whether a certificate's URI meets it.
+//! URI rules: a pattern as an operator wrote it, and a URI in its parts. Which meets which is told in `patterns`.
 //!
 //! Nothing is normalised on either side. A URI in which two readers could see different paths (escapes, queries,
 //! empty or dot segments, user information, a port) meets exact rules only.
@@ -8,7 +8,7 @@ use std::fmt;
 use super::InvalidRule;
 
 /// A URI, exact, or with `*` in place of whole path segments, or ending in `/**` (one or more segments).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UriPattern {
     text: String,
 }
@@ -65,24 +65,9 @@ impl UriPattern {
         self.text
     }
 
-    /// True if the pattern, which has wildcards, covers this URI.
-    pub(super) fn matches(&self, uri: &Plain<'_>) -> bool {
-        let Some(pattern) = Plain::parse(&self.text) else {
-            return false;
-        };
-        if pattern.origin != uri.origin {
-            return false;
-        }
-        let mut segments = uri.path.split('/');
-        for wanted in pattern.path.split('/') {
-            match (wanted, segments.next()) {
-                ("**", Some(_)) => return true,
-                ("*", Some(_)) => {}
-                (wanted, Some(found)) if wanted == found => {}
-                (_, _) => return false,
-            }
-        }
-        segments.next().is_none()
+    /// The pattern in its parts; every one with wildcards has them.
+    pub(super) fn plain(&self) -> Option<Plain<'_>> {
+        Plain::parse(&self.text)
     }
 }
 
@@ -136,8 +121,8 @@ pub(super) fn is_spiffe(uri: &str) -> bool {
 
 /// A URI with only one reading: `scheme://host/segment/segment…`.
 pub(super) struct Plain<'a> {
-    origin: &'a str,
-    path: &'a str,
+    pub(super) origin: &'a str,
+    pub(super) path: &'a str,
 }
 
 impl<'a> Plain<'a> {
@@ -166,6 +151,7 @@ impl<'a> Plain<'a> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::patterns::Patterns;
     use super::*;
 
     fn matches(pattern: &str, uri: &str) -> bool {
@@ -173,7 +159,9 @@ mod tests {
         if pattern.is_exact() {
             return pattern.text == uri;
         }
-        Plain::parse(uri).is_some_and(|uri| pattern.matches(&uri))
+        let mut patterns = Patterns::default();
+        patterns.insert(pattern);
+        Plain::parse(uri).is_some_and(|uri| patterns.find(&uri).is_some())
     }
 
     #[test]
