@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint unit behaviour soak peers demo deny
+.PHONY: help test lint unit behaviour soak bench peers demo deny
 
 # Debian keeps some peers where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -34,6 +34,14 @@ behaviour: peers ## Behaviour tests only: the real binary and real peers
 
 soak: ## Ten thousand reloads: no memory, descriptor or watch is lost (a quarter of an hour)
 	SOAK_RELOADS=10000 cargo test --locked --test behaviour -- --nocapture reloads_leak
+
+bench: ## Measure the gate and its peers side by side (ten minutes); ARGS='--help' lists the options
+	$(say) 'peers of the bench'
+	tests/peers.sh bench
+	$(say) 'the gate as it ships'
+	cargo build --release --locked
+	$(say) 'side by side'
+	cargo bench --locked --bench side_by_side -- $(ARGS)
 
 peers: ## Install the programs that the behaviour tests talk to, if one is missing (Debian, root)
 	$(say) 'peers of the behaviour tests'

@@ -1,11 +1,24 @@
 #!/usr/bin/env bash
-# Installs the programs that the behaviour tests talk to, if one is missing. Says what it does, starts no service and
-# leaves none enabled.
+# Installs the programs that the behaviour tests talk to, if one is missing; with "bench", the gates that `make bench`
+# compares as well. Says what it does, starts no service and leaves none enabled.
 set -euo pipefail
 
 programs=(curl git haproxy gnutls-cli ip openssl prlimit setpriv prometheus prometheus-node-exporter promtool unshare)
 packages=(curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter util-linux)
 services=(haproxy prometheus prometheus-node-exporter)
+
+case "${1:-}" in
+  "") ;;
+  bench)
+    programs+=(hitch nginx stunnel4)
+    packages+=(hitch libnginx-mod-stream nginx-light stunnel4)
+    services+=(hitch nginx stunnel4)
+    ;;
+  *)
+    echo "usage: tests/peers.sh [bench]" >&2
+    exit 2
+    ;;
+esac
 
 # Debian keeps some of them where only root's PATH looks.
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -41,8 +54,9 @@ if [ ! -e "$policy" ]; then
   chmod 755 "$policy"
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+apt_get=(apt-get -qq -o DPkg::Lock::Timeout=300)
+"${apt_get[@]}" update
+"${apt_get[@]}" install -y --no-install-recommends "${wanted[@]}" >/dev/null
 
 if [ -d /run/systemd/system ]; then
   for service in "${services[@]}"; do

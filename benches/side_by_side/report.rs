@@ -1,0 +1,129 @@
+//! What was measured, and how it is shown: a line while it runs, tables in Markdown, everything in JSON.
+
+use serde_json::{Value, json};
+
+/// Which way is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Better {
+    Lower,
+    Higher,
+}
+
+/// One thing measured of several relays.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    /// Names its files.
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) unit: &'static str,
+    pub(crate) better: Better,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// All rounds of one relay.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) label: String,
+    pub(crate) rounds: Vec<f64>,
+}
+
+impl Row {
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.rounds.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        let sorted = self.sorted();
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        let middle = sorted.len() / 2;
+        if sorted.len() % 2 == 1 {
+            at(middle)
+        } else {
+            f64::midpoint(at(middle.saturating_sub(1)), at(middle))
+        }
+    }
+
+    pub(crate) fn least(&self) -> f64 {
+        self.sorted().first().copied().unwrap_or(f64::NAN)
+    }
+
+    pub(crate) fn most(&self) -> f64 {
+        self.sorted().last().copied().unwrap_or(f64::NAN)
+    }
+}
+
+impl Metric {
+    pub(crate) fn new(name: &str, title: &str, unit: &'static str, better: Better) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            unit,
+            better,
+            rows: Vec::new(),
+        }
+    }
+
+    /// One more round of a relay.
+    pub(crate) fn add(&mut self, label: &str, value: f64) {
+        match self.rows.iter_mut().find(|row| row.label == label) {
+            Some(row) => row.rounds.push(value),
+            None => self.rows.push(Row {
+                label: label.to_owned(),
+                rounds: vec![value],
+            }),
+        }
+    }
+
+    /// What the others are measured by: the first relay of the run.
+    fn base(&self) -> f64 {
+        self.rows.first().map_or(f64::NAN, Row::median)
+    }
+
+    /// A table of this metric alone.
+    pub(crate) fn table(&self) -> String {
+        let better = match self.better {
+            Better::Lower => "lower is better",
+            Better::Higher => "higher is better",
+        };
+        let first = self.rows.first().map_or("", |row| &row.label);
+        let mut out = format!(
+            "**{}**, {}, {better}\n\n| | median | least to most | rounds | {first} ÷ this |\n| --- | ---: | ---: | ---: | ---: |\n",
+            self.title, self.unit
+        );
+        for row in &self.rows {
+            let cells = [
+                row.label.clone(),
+                short(row.median()),
+                format!("{} to {}", short(row.least()), short(row.most())),
+                row.rounds.len().to_string(),
+                format!("{:.2}", self.base() / row.median()),
+            ];
+            out.push_str(&format!("| {} |\n", cells.join(" | ")));
+        }
+        out
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let row =
+            |row: &Row| json!({"label": row.label, "median": row.median(), "rounds": row.rounds});
+        json!({
+            "name": self.name,
+            "title": self.title,
+            "unit": self.unit,
+            "better": if self.better == Better::Lower { "lower" } else { "higher" },
+            "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Three digits that count, and no more than a reader needs.
+pub(crate) fn short(value: f64) -> String {
+    let digits = match value.abs() {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$}")
+}

@@ -1,0 +1,233 @@
+//! What is measured, one function a scenario. Rounds of all relays are interleaved (A B C, A B C, …), so that whatever
+//! else the machine does meets all of them alike.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::load::{Buffer, repeat};
+use crate::quota::Quota;
+use crate::relays::{Kind, Relay, SMALL, Subject, Variant, World};
+use crate::report::{Better, Metric};
+use crate::{burst, growth, squeezed};
+
+/// Bytes of a scrape.
+pub(crate) const SCRAPE: usize = 102_000;
+/// Bytes of one request of a bulk transfer.
+const BULK: usize = 32 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// CPU time of a full handshake and one small request
+    Handshake,
+    /// CPU time of a scrape of 102 KB on a kept connection
+    Scrape,
+    /// CPU time of a GB, down and up
+    Bulk,
+    /// Memory of idle connections, and after they are gone
+    Idle,
+    /// Memory and time at start
+    Start,
+    /// A tenth of a core and 100 MiB
+    Quota,
+    /// The gate's handshake with many rules, revoked serials and sessions
+    Growth,
+}
+
+/// How long and how often.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) rounds: usize,
+    pub(crate) round: Duration,
+    pub(crate) starts: usize,
+    pub(crate) idle: usize,
+    pub(crate) paced: usize,
+}
+
+impl Pace {
+    pub(crate) const FULL: Self = Self {
+        rounds: 5,
+        round: Duration::from_millis(1200),
+        starts: 9,
+        idle: 5000,
+        paced: 500,
+    };
+    pub(crate) const QUICK: Self = Self {
+        rounds: 3,
+        round: Duration::from_millis(500),
+        starts: 3,
+        idle: 2000,
+        paced: 150,
+    };
+}
+
+/// What every scenario is given.
+pub(crate) struct Setup<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) subjects: &'a [Subject],
+    pub(crate) pace: Pace,
+}
+
+impl Setup<'_> {
+    /// Starts every relay.
+    pub(crate) fn start_all(&self, variant: &Variant) -> Result<Vec<Relay>> {
+        let start = |subject| Relay::start(self.world, subject, variant);
+        self.subjects.iter().map(start).collect()
+    }
+
+    pub(crate) fn gates(&self) -> impl Iterator<Item = &Subject> {
+        self.subjects
+            .iter()
+            .filter(|subject| subject.kind == Kind::Gate)
+    }
+}
+
+/// Runs one scenario.
+pub(crate) fn run(scenario: Scenario, setup: &Setup<'_>) -> Result<Vec<Metric>> {
+    match scenario {
+        Scenario::Handshake => handshake(setup),
+        Scenario::Scrape => scrape(setup),
+        Scenario::Bulk => bulk(setup),
+        Scenario::Idle => burst::idle(setup),
+        Scenario::Start => start(setup),
+        Scenario::Quota => match Quota::make() {
+            Ok(_usable) => squeezed::quota(setup),
+            Err(error) => {
+                eprintln!("  not measured: no control group can be made here: {error:#}");
+                Ok(Vec::new())
+            }
+        },
+        Scenario::Growth => growth::growth(setup),
+    }
+}
+
+/// CPU time of the relay's tree for each unit that the work returns, in seconds.
+pub(crate) fn cpu_per_unit(relay: &Relay, work: impl Fn() -> Result<u64>) -> Result<f64> {
+    let (open, before) = (relay.open(), relay.tree.cpu()?);
+    let units = work()?;
+    relay.settle(open)?;
+    let spent = relay.tree.cpu()?.saturating_sub(before);
+    Ok(spent.as_secs_f64() / units.max(1) as f64)
+}
+
+/// Interleaves the rounds of all relays; a first, short round of each warms up and is thrown away.
+pub(crate) fn interleave(
+    metric: &mut Metric,
+    relays: &[Relay],
+    pace: Pace,
+    measure: impl Fn(&Relay, Duration) -> Result<f64>,
+) -> Result<()> {
+    for relay in relays {
+        measure(relay, pace.round / 4)?;
+    }
+    for _ in 0..pace.rounds {
+        for relay in relays {
+            metric.add(&relay.label, measure(relay, pace.round)?);
+        }
+    }
+    Ok(())
+}
+
+/// Handshakes with one small request each for this long; returns how many.
+pub(crate) fn handshakes(world: &World, relay: &Relay, time: Duration) -> Result<u64> {
+    let one = |(): &mut (), buffer: &mut Buffer| {
+        let mut connection = world.client.open(relay.address)?;
+        connection.get(SMALL, buffer)?;
+        connection.close(buffer)?;
+        Ok(1)
+    };
+    repeat(4, time, || Ok(()), one, |(), _| Ok(()))
+}
+
+/// Scrapes on this many kept connections for this long; returns how many.
+pub(crate) fn scrapes(world: &World, relay: &Relay, kept: usize, time: Duration) -> Result<u64> {
+    repeat(
+        kept,
+        time,
+        || world.client.open(relay.address),
+        |connection, buffer| connection.get(SCRAPE, buffer).map(|()| 1),
+        |connection, buffer| connection.close(buffer),
+    )
+}
+
+fn handshake(setup: &Setup<'_>) -> Result<Vec<Metric>> {
+    let relays = setup.start_all(&Variant::default())?;
+    let mut metric = Metric::new(
+        "handshake",
+        "full handshake + one small request",
+        "µs CPU",
+        Better::Lower,
+    );
+    interleave(&mut metric, &relays, setup.pace, |relay, time| {
+        Ok(1e6 * cpu_per_unit(relay, || handshakes(setup.world, relay, time))?)
+    })?;
+    Ok(vec![metric])
+}
+
+fn scrape(setup: &Setup<'_>) -> Result<Vec<Metric>> {
+    let relays = setup.start_all(&Variant::default())?;
+    let mut metric = Metric::new(
+        "scrape",
+        "102 KB scrape, kept connection",
+        "µs CPU",
+        Better::Lower,
+    );
+    interleave(&mut metric, &relays, setup.pace, |relay, time| {
+        Ok(1e6 * cpu_per_unit(relay, || scrapes(setup.world, relay, 2, time))?)
+    })?;
+    Ok(vec![metric])
+}
+
+fn bulk(setup: &Setup<'_>) -> Result<Vec<Metric>> {
+    let relays = setup.start_all(&Variant::default())?;
+    let world = setup.world;
+    let mut down = Metric::new(
+        "bulk-down",
+        "bulk, target to client",
+        "s CPU/GB",
+        Better::Lower,
+    );
+    let mut up = Metric::new(
+        "bulk-up",
+        "bulk, client to target",
+        "s CPU/GB",
+        Better::Lower,
+    );
+    let transfer = |relay: &Relay, time, downwards: bool| {
+        repeat(
+            2,
+            time,
+            || world.client.open(relay.address),
+            |connection, buffer| {
+                if downwards {
+                    connection.get(BULK, buffer)?;
+                } else {
+                    connection.put(BULK, buffer)?;
+                }
+                Ok(BULK as u64)
+            },
+            |connection, buffer| connection.close(buffer),
+        )
+    };
+    for (metric, downwards) in [(&mut down, true), (&mut up, false)] {
+        interleave(metric, &relays, setup.pace, |relay, time| {
+            Ok(1e9 * cpu_per_unit(relay, || transfer(relay, time, downwards))?)
+        })?;
+    }
+    Ok(vec![down, up])
+}
+
+fn start(setup: &Setup<'_>) -> Result<Vec<Metric>> {
+    let mut pss = Metric::new("start-pss", "PSS at start", "MiB", Better::Lower);
+    let mut time = Metric::new("start-time", "exec to first answer", "ms", Better::Lower);
+    for _ in 0..setup.pace.starts {
+        for subject in setup.subjects {
+            let relay = Relay::start(setup.world, subject, &Variant::default())?;
+            time.add(&relay.label, 1e3 * relay.first_answer.as_secs_f64());
+            relay.settle(0)?;
+            pss.add(&relay.label, relay.tree.pss()? as f64 / f64::from(1 << 20));
+        }
+    }
+    Ok(vec![pss, time])
+}
