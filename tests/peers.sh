@@ -3,15 +3,15 @@
 # compares as well. Says what it does, starts no service and leaves none enabled.
 set -euo pipefail
 
-programs=(curl git haproxy gnutls-cli ip openssl prlimit setpriv prometheus prometheus-node-exporter promtool unshare)
-packages=(curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter util-linux)
+programs=(curl git haproxy gnutls-cli ip openssl prlimit setpriv prometheus prometheus-node-exporter promtool strace unshare valgrind)
+packages=(curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter strace util-linux valgrind)
 services=(haproxy prometheus prometheus-node-exporter)
 
 case "${1:-}" in
   "") ;;
   bench)
-    programs+=(hitch nginx stunnel4)
-    packages+=(hitch libnginx-mod-stream nginx-light stunnel4)
+    programs+=(hitch nginx python3 stunnel4)
+    packages+=(hitch libnginx-mod-stream nginx-light python3-venv stunnel4)
     services+=(hitch nginx stunnel4)
     ;;
   *)
@@ -27,6 +27,10 @@ missing=()
 for program in "${programs[@]}"; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
+# Debian's python3 makes no virtual environment without one more package.
+if [ "${1:-}" = bench ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
+  missing+=(python3-venv)
+fi
 if [ ${#missing[@]} -eq 0 ]; then
   echo "peers: all there"
   exit 0

@@ -41,7 +41,7 @@ use crate::scenarios::{Pace, Scenario, Setup};
 #[derive(Debug, Parser)]
 #[command(name = "make bench --", max_term_width = 100)]
 struct Options {
-    /// A gate to measure; repeat it to compare builds [default: gate=TARGET/release/portcullis]
+    /// A gate to measure; repeat it to compare builds [default: gate=TARGET/bench/portcullis, where `make bench` puts it]
     #[arg(long = "gate", value_name = "[LABEL=]PATH")]
     gates: Vec<String>,
     /// Only these peers; `none` for the gate alone [default: all that are installed]
@@ -56,7 +56,7 @@ struct Options {
     /// Rounds of each relay [default: 5, 3 with --quick]
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Where the results go [default: TARGET/bench]
+    /// Where the results go [default: TARGET/bench/results]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Shows what the relays write; their logs are otherwise lost
@@ -84,7 +84,10 @@ fn run(options: &Options) -> Result<()> {
     let world = World::make(folder.path(), options.logs)?;
     world.target.on_interrupt(process::stop)?;
     let target = target_folder();
-    let out = options.out.clone().unwrap_or_else(|| target.join("bench"));
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| target.join("bench/results"));
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let subjects = subjects(options, &target)?;
     let mut pace = if options.quick {
@@ -160,7 +163,7 @@ fn target_folder() -> PathBuf {
 
 fn subjects(options: &Options, target: &Path) -> Result<Vec<Subject>> {
     let mut subjects = Vec::new();
-    let default = vec![target.join("release/portcullis").display().to_string()];
+    let default = vec![target.join("bench/portcullis").display().to_string()];
     for gate in if options.gates.is_empty() {
         &default
     } else {
@@ -170,7 +173,7 @@ fn subjects(options: &Options, target: &Path) -> Result<Vec<Subject>> {
         let program = PathBuf::from(path);
         ensure!(
             program.is_file(),
-            "{path}: no such file; build it with `cargo build --release`, or give --gate PATH"
+            "{path}: no such file; `make bench` puts it there; or give --gate PATH"
         );
         ensure!(
             subjects.iter().all(|other: &Subject| other.label != label),

@@ -253,8 +253,15 @@ impl Relay {
 
     /// Fails unless strangers are refused, the settings hold, and nothing can be resumed. Returns what was agreed on.
     pub(crate) fn check(&self, world: &World) -> Result<Agreed> {
+        let heard = || self.seen.bytes.load(Ordering::Relaxed);
+        let before = heard();
         refused(&world.nobody, self.address).context("without a certificate")?;
         refused(&world.stranger, self.address).context("with a certificate of another CA")?;
+        self.settle(0)?;
+        ensure!(
+            heard() == before,
+            "the target heard a client that had to be refused"
+        );
         let mut buffer = Buffer::new();
         let mut connection = world.client.open(self.address)?;
         connection.get(SMALL, &mut buffer)?;

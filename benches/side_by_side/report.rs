@@ -28,29 +28,16 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn sorted(&self) -> Vec<f64> {
-        let mut sorted = self.rounds.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted
-    }
-
     pub(crate) fn median(&self) -> f64 {
-        let sorted = self.sorted();
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        let middle = sorted.len() / 2;
-        if sorted.len() % 2 == 1 {
-            at(middle)
-        } else {
-            f64::midpoint(at(middle.saturating_sub(1)), at(middle))
-        }
+        median(self.rounds.clone())
     }
 
     pub(crate) fn least(&self) -> f64 {
-        self.sorted().first().copied().unwrap_or(f64::NAN)
+        self.rounds.iter().copied().fold(f64::NAN, f64::min)
     }
 
     pub(crate) fn most(&self) -> f64 {
-        self.sorted().last().copied().unwrap_or(f64::NAN)
+        self.rounds.iter().copied().fold(f64::NAN, f64::max)
     }
 }
 
@@ -76,9 +63,15 @@ impl Metric {
         }
     }
 
-    /// What the others are measured by: the first relay of the run.
-    fn base(&self) -> f64 {
-        self.rows.first().map_or(f64::NAN, Row::median)
+    /// The first relay of the run over this one: the median of the ratios round by round, since a busy moment of the
+    /// machine meets both.
+    fn ratio(&self, row: &Row) -> f64 {
+        let first = self.rows.first().map_or(&[][..], |first| &first.rounds);
+        let ratios = first
+            .iter()
+            .zip(&row.rounds)
+            .map(|(first, this)| first / this);
+        median(ratios.collect())
     }
 
     /// A table of this metric alone.
@@ -98,7 +91,7 @@ impl Metric {
                 short(row.median()),
                 format!("{} to {}", short(row.least()), short(row.most())),
                 row.rounds.len().to_string(),
-                format!("{:.2}", self.base() / row.median()),
+                format!("{:.2}", self.ratio(row)),
             ];
             out.push_str(&format!("| {} |\n", cells.join(" | ")));
         }
@@ -115,6 +108,17 @@ impl Metric {
             "better": if self.better == Better::Lower { "lower" } else { "higher" },
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
         })
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        at(middle)
+    } else {
+        f64::midpoint(at(middle.saturating_sub(1)), at(middle))
     }
 }
 

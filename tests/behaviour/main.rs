@@ -11,6 +11,7 @@ mod support;
 
 mod admin;
 mod admit;
+mod budget;
 mod commands;
 mod config;
 mod deploy_prometheus;
