@@ -70,6 +70,10 @@ struct Options {
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(_) if process::stopped() => {
+            eprintln!("bench: interrupted; nothing is left running");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
@@ -101,8 +105,8 @@ fn run(options: &Options) -> Result<()> {
         subjects: &subjects,
         pace,
     };
-    let mut text = facts(&setup)?;
-    println!("{text}");
+    let facts = facts(&setup)?;
+    println!("{facts}");
     let all = Scenario::value_variants();
     let wanted = if options.scenarios.is_empty() {
         all
@@ -111,6 +115,7 @@ fn run(options: &Options) -> Result<()> {
     };
     let ours: Vec<String> = setup.gates().map(|gate| gate.label.clone()).collect();
     let mut metrics = Vec::new();
+    let mut tables = String::new();
     for scenario in wanted {
         let name = scenario
             .to_possible_value()
@@ -119,17 +124,28 @@ fn run(options: &Options) -> Result<()> {
         for metric in scenarios::run(*scenario, &setup)? {
             let table = metric.table();
             println!("{table}");
-            write!(text, "\n{table}")?;
-            plot::draw(&metric, &ours, &out.join(format!("{}.svg", metric.name)))?;
+            let picture = format!("{}.svg", metric.name);
+            write!(tables, "\n{table}\n![{}]({picture})\n", metric.title)?;
+            plot::draw(&metric, &ours, &out.join(picture))?;
             metrics.push(metric);
         }
     }
+    let labels: Vec<&str> = subjects
+        .iter()
+        .map(|subject| subject.label.as_str())
+        .collect();
+    let summary = report::summary(&metrics, &labels);
+    println!("{summary}");
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
     let results = json!({
-        "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
+        "arguments": arguments,
         "metrics": metrics.iter().map(Metric::json).collect::<Vec<_>>(),
     });
     fs::write(out.join("results.json"), format!("{results:#}\n"))?;
-    fs::write(out.join("results.md"), text)?;
+    fs::write(
+        out.join("results.md"),
+        format!("{facts}\n{summary}{tables}"),
+    )?;
     eprintln!(
         "bench: {} s; results.md, results.json and plots are in {}",
         since.elapsed().as_secs(),

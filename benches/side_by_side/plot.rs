@@ -13,7 +13,7 @@ use crate::report::{Better, Metric, short};
 const WIDTH: u32 = 720;
 const LINE: i32 = 26;
 const TOP: i32 = 44;
-const LEFT: i32 = 210;
+const LEFT: i32 = 250;
 const RIGHT: i32 = 600;
 const OURS: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const THEIRS: RGBColor = RGBColor(0xb0, 0xb7, 0xbf);
@@ -33,7 +33,7 @@ pub(crate) fn draw(metric: &Metric, ours: &[String], path: &Path) -> Result<()> 
         Text::new(text, (x, y), ("sans-serif", size).into_font())
     };
     let title = format!("{}, {} ({better})", metric.title, metric.unit);
-    area.draw(&text(title, 12, 12, 16))
+    area.draw(&text(title, 12, 12, 19))
         .map_err(|error| fail(&error))?;
     let longest = metric
         .rows
@@ -54,9 +54,9 @@ pub(crate) fn draw(metric: &Metric, ours: &[String], path: &Path) -> Result<()> 
         let spread = PathElement::new([(x(row.least()), middle), (x(row.most()), middle)], BLACK);
         area.draw(&bar).map_err(|error| fail(&error))?;
         area.draw(&spread).map_err(|error| fail(&error))?;
-        area.draw(&text(row.label.clone(), 12, y + 3, 13))
+        area.draw(&text(row.label.clone(), 12, y + 2, 16))
             .map_err(|error| fail(&error))?;
-        area.draw(&text(short(row.median()), x(row.most()) + 8, y + 3, 13))
+        area.draw(&text(short(row.median()), x(row.most()) + 8, y + 2, 16))
             .map_err(|error| fail(&error))?;
         y += LINE;
     }

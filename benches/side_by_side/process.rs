@@ -27,6 +27,14 @@ pub(crate) fn stop() {
     }
 }
 
+/// True once [`stop`] was called: whatever fails from then on fails because of it.
+pub(crate) fn stopped() -> bool {
+    RUNNING
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_none()
+}
+
 /// A program and all that it starts; killed when dropped.
 pub(crate) struct Tree {
     leader: Child,

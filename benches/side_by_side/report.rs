@@ -63,6 +63,10 @@ impl Metric {
         }
     }
 
+    fn row(&self, label: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.label == label)
+    }
+
     /// The first relay of the run over this one: the median of the ratios round by round, since a busy moment of the
     /// machine meets both.
     fn ratio(&self, row: &Row) -> f64 {
@@ -120,6 +124,29 @@ fn median(mut values: Vec<f64>) -> f64 {
     } else {
         f64::midpoint(at(middle.saturating_sub(1)), at(middle))
     }
+}
+
+/// One table of the medians of these relays, a column for each thing measured of all of them.
+pub(crate) fn summary(metrics: &[Metric], labels: &[&str]) -> String {
+    let columns: Vec<_> = metrics
+        .iter()
+        .filter(|metric| labels.iter().all(|label| metric.row(label).is_some()))
+        .collect();
+    let heads: Vec<_> = columns
+        .iter()
+        .map(|metric| format!("{}, {}", metric.title, metric.unit))
+        .collect();
+    let mut out = format!(
+        "| | {} |\n| --- |{}\n",
+        heads.join(" | "),
+        " ---: |".repeat(columns.len())
+    );
+    for label in labels {
+        let cells = columns.iter().filter_map(|metric| metric.row(label));
+        let cells: Vec<_> = cells.map(|row| short(row.median())).collect();
+        out.push_str(&format!("| {label} | {} |\n", cells.join(" | ")));
+    }
+    out
 }
 
 /// Three digits that count, and no more than a reader needs.

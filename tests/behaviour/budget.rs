@@ -28,8 +28,8 @@ use crate::support::target::{Hold, Target, patient};
 const BOUNDS: &[(&str, f64, f64)] = &[
     ("system calls of a connection", 41.0, 34.4),
     ("system calls of a kept scrape", 5.9, 4.9),
-    ("system calls of a MiB down", 20.0, 16.6),
-    ("system calls of a MiB up", 18.0, 14.8),
+    ("system calls of a MiB down", 21.0, 16.6),
+    ("system calls of a MiB up", 19.0, 14.8),
     ("thousand instructions of a connection", 3000.0, 2520.0),
     ("thousand instructions of a kept scrape", 660.0, 545.0),
     ("allocations of a connection", 223.0, 186.0),
