@@ -28,7 +28,7 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     let relays = setup.start_all(&variant)?;
     let world = setup.world;
     let mut pace = setup.pace;
-    pace.rounds = pace.rounds.div_ceil(2);
+    pace.rounds = pace.rounds.div_ceil(3);
     // A round is worth many slices of the quota.
     pace.round = 2 * pace.round;
     let per_second = |count: u64, since: Instant| count as f64 / since.elapsed().as_secs_f64();
