@@ -12,6 +12,8 @@ use crate::scenarios::{SCRAPE, Setup};
 
 /// How long a relay may take to tidy up.
 const QUIET: Duration = Duration::from_millis(1500);
+/// How long its allocator may take to give memory back, beside that.
+const LATER: Duration = Duration::from_secs(4);
 
 /// Opens connections until there are this many, each with one small answer, on a few threads.
 pub(crate) fn hold(
@@ -69,7 +71,7 @@ pub(crate) fn idle(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     );
     let mut left = Metric::new(
         "idle-left",
-        "more than at start once all are closed",
+        "more than at start, 5 s after all are closed",
         "MiB PSS",
         Better::Lower,
     );
@@ -93,6 +95,7 @@ pub(crate) fn idle(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         }
         scraped.add(&relay.label, grown()? / 1024.0 / many as f64);
         release(&relay, held)?;
+        sleep(LATER);
         left.add(&relay.label, grown()? / f64::from(1 << 20));
     }
     Ok(vec![few, all, scraped, left])
