@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint unit behaviour soak bench peers demo deny
+.PHONY: help test lint manifests unit behaviour soak bench peers demo deny
 
 # Debian keeps some peers where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -14,7 +14,7 @@ say = @printf '\n== %s\n'
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-test: peers lint ## Everything that must pass: lint, unit tests, behaviour tests with real peers
+test: peers lint manifests ## Everything that must pass: lint, manifests, unit tests, behaviour tests with real peers
 	$(say) 'unit, property and behaviour tests'
 	cargo test --locked --no-fail-fast
 	$(say) 'all passed'
@@ -26,6 +26,11 @@ lint: ## Format, clippy and documentation, without a warning
 	cargo clippy --locked --all-targets -- -D warnings
 	$(say) 'documentation'
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+manifests: peers ## deploy/, offline: it builds, APIs would take it, its parts and the binary agree
+	$(say) 'manifests, scripts and Dockerfile'
+	cargo build --locked
+	.peers/venv/bin/python -B -m unittest discover -s tests/deploy -v
 
 unit: ## Unit and property tests and house rules only: no peers needed
 	cargo test --locked --lib --test tidy
@@ -47,8 +52,8 @@ bench: ## Measure the gate and its peers side by side (ten minutes); ARGS=--help
 	$(say) 'side by side'
 	cargo bench --locked --bench side_by_side -- $(ARGS)
 
-peers: ## Install the programs that the behaviour tests talk to, if one is missing (Debian, root)
-	$(say) 'peers of the behaviour tests'
+peers: ## Install the programs that the tests talk to, if one is missing (Debian, root)
+	$(say) 'peers of the tests'
 	tests/peers.sh
 
 demo: ## Show what the gate does
