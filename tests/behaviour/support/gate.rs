@@ -25,7 +25,7 @@ pub(crate) fn portcullis() -> Command {
     program(&[], PORTCULLIS.as_ref())
 }
 
-fn program(wrapper: &[&str], program: &OsStr) -> Command {
+fn program(wrapper: &[OsString], program: &OsStr) -> Command {
     let mut command = match wrapper {
         [] => Command::new(program),
         [outer, arguments @ ..] => {
@@ -44,7 +44,7 @@ fn program(wrapper: &[&str], program: &OsStr) -> Command {
 
 /// A gate about to be started.
 pub(crate) struct Setup {
-    wrapper: Vec<&'static str>,
+    wrapper: Vec<OsString>,
     program: OsString,
     flags: Vec<OsString>,
     variables: Vec<(String, OsString)>,
@@ -130,8 +130,8 @@ impl Setup {
     }
 
     /// Runs it under another program, as `prlimit --nofile=64`.
-    pub(crate) fn under(mut self, wrapper: &[&'static str]) -> Self {
-        self.wrapper = wrapper.to_vec();
+    pub(crate) fn under<S: AsRef<OsStr>>(mut self, wrapper: &[S]) -> Self {
+        self.wrapper = wrapper.iter().map(|part| part.as_ref().into()).collect();
         self
     }
 
