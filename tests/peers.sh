@@ -5,10 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-programs=(curl git haproxy gnutls-cli ip openssl prlimit setpriv prometheus prometheus-node-exporter promtool python3
-  shellcheck strace unshare valgrind)
-packages=(curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter python3 python3-venv shellcheck
-  strace util-linux valgrind)
+programs=(bwrap curl git haproxy gnutls-cli ip openssl prlimit setpriv prometheus prometheus-node-exporter promtool python3
+  readelf shellcheck strace unshare valgrind)
+packages=(binutils bubblewrap curl git haproxy gnutls-bin iproute2 openssl prometheus prometheus-node-exporter python3
+  python3-venv shellcheck strace util-linux valgrind)
 services=(haproxy prometheus prometheus-node-exporter)
 
 case "${1:-}" in

@@ -18,6 +18,7 @@ mod deploy_prometheus;
 mod drain;
 mod evict;
 mod handshake;
+mod image;
 mod limits;
 mod prometheus;
 mod proxy;
