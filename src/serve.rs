@@ -175,7 +175,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
             })
         })
         .zip(listeners)
-        .collect();
+        .collect::<Vec<_>>();
 
     say_started(&config, &listening);
     let admin = match admin_listener {
@@ -207,7 +207,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     });
     // Last: from here on strangers take descriptors, and nothing else needs any.
     let connections = TaskTracker::new();
-    let workers = Workers::start(config.threads, gates, &connections, &lifecycle)?;
+    let workers = Workers::start(config.threads, &gates, &connections, &lifecycle)?;
     lifecycle.advance(Phase::Serving);
     Ok(Running {
         listening,
@@ -249,51 +249,47 @@ impl Running {
             .await
             .is_ok();
         self.lifecycle.advance(Phase::Stopped);
-        // A session that did not end in time is dropped with its worker, and writes its record then.
+        // A session that did not end in time is dropped with its thread's runtime, and writes its record then.
         self.workers.ended().await;
         tracing::info!(event = "stopped", all_ended);
     }
 }
 
-/// The threads of the data path. Each has a runtime of its own and accepts for itself, so a connection stays with one
-/// thread from its first byte to its last: nothing is handed over, and no thread is woken to look for work.
+/// The threads of the data path beside the caller's, which is the first of them. Each has a runtime of its own and
+/// accepts for itself, so a connection stays with one thread from its first byte to its last: nothing is handed over,
+/// and no thread is woken to look for work.
 #[derive(Debug)]
 struct Workers {
-    /// Closed once the last worker has dropped its connections.
+    /// Closed once the last of them has dropped its connections.
     ended: mpsc::Receiver<()>,
 }
 
 impl Workers {
-    /// Starts accepting. `connections` counts what the workers do; they end when the gate has stopped.
+    /// Starts accepting. `connections` counts what all do; the threads end when the gate has stopped.
     fn start(
         number: NonZeroUsize,
-        gates: Vec<(Arc<Gate>, TcpListener)>,
+        gates: &[(Arc<Gate>, TcpListener)],
         connections: &TaskTracker,
         lifecycle: &Lifecycle,
     ) -> std::io::Result<Self> {
         let (running, ended) = mpsc::channel(1);
-        let mut workers = Vec::with_capacity(number.get());
-        for _ in 0..number.get() {
+        let own = share(gates)?;
+        let mut others = Vec::new();
+        for _ in 1..number.get() {
             let runtime = runtime()?;
             let entered = runtime.enter();
-            let mut shares = Vec::with_capacity(gates.len());
-            for (gate, listener) in &gates {
-                let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
-                shares.push((Arc::clone(gate), listener));
-            }
+            let share = share(gates)?;
             drop(entered);
-            workers.push((runtime, shares));
+            others.push((runtime, share));
         }
-        for (runtime, shares) in workers {
+        for (runtime, share) in others {
             let (connections, lifecycle) = (connections.clone(), lifecycle.clone());
             let running = running.clone();
             std::thread::Builder::new()
                 .name("gate".to_owned())
                 .spawn(move || {
                     runtime.block_on(async {
-                        for (gate, listener) in shares {
-                            connections.spawn(gate::accept(gate, listener, connections.clone()));
-                        }
+                        accept(share, &connections);
                         lifecycle.reached(Phase::Stopped).await;
                     });
                     // Drops the connections that are left, and only then says so.
@@ -301,12 +297,31 @@ impl Workers {
                     drop(running);
                 })?;
         }
+        accept(own, connections);
         Ok(Self { ended })
     }
 
     async fn ended(mut self) {
         // Nothing is ever sent; what is waited for is the last sender's end.
         while self.ended.recv().await.is_some() {}
+    }
+}
+
+/// The routes, and their listeners as one thread has them.
+type Share = Vec<(Arc<Gate>, tokio::net::TcpListener)>;
+
+/// One thread's share of the listeners, registered with the runtime of the moment.
+fn share(gates: &[(Arc<Gate>, TcpListener)]) -> std::io::Result<Share> {
+    let listen = |listener: &TcpListener| tokio::net::TcpListener::from_std(listener.try_clone()?);
+    gates
+        .iter()
+        .map(|(gate, listener)| Ok((Arc::clone(gate), listen(listener)?)))
+        .collect()
+}
+
+fn accept(share: Share, connections: &TaskTracker) {
+    for (gate, listener) in share {
+        connections.spawn(gate::accept(gate, listener, connections.clone()));
     }
 }
 

@@ -76,7 +76,15 @@ pub(crate) fn unequal(kind: Kind) -> &'static str {
     }
 }
 
+/// The image's own settings of the allocator, which a program that is started without the image has not.
+fn image_tunables() -> Option<(&'static str, &'static str)> {
+    let mut lines = include_str!("../../Dockerfile").lines();
+    let setting = lines.find_map(|line| line.strip_prefix("ENV GLIBC_TUNABLES="))?;
+    Some(("GLIBC_TUNABLES", setting))
+}
+
 fn gate(command: &mut Command, place: &Place<'_>) {
+    command.envs(image_tunables());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PORTCULLIS_") {
             command.env_remove(name);

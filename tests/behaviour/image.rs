@@ -13,7 +13,9 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
+use crate::support::client::Offer;
 use crate::support::gate::{Gate, Setup};
+use crate::support::http::Metrics;
 use crate::support::peers::{Done, Input, curl, run};
 use crate::support::pki::{Credentials, Pki, SERVER_NAME, temporary_folder};
 use crate::support::target::{self, EXPOSITION};
@@ -293,9 +295,53 @@ fn the_image_weighs_less_than_the_plain_relay_it_replaces() {
 }
 
 #[test]
-fn the_dockerfile_says_what_the_manifest_says_and_leaves_nothing_but_the_program() {
+fn what_a_burst_took_is_given_back() {
+    const BURST: usize = 400;
+    let (pki, target) = (Pki::shared(), target::exporter());
+    let gate = Setup::open_to(&pki, &target)
+        .variable("GLIBC_TUNABLES", tunables())
+        .copy(&static_program())
+        .start();
+    let (client, ca) = (pki.client("burst"), pki.ca());
+    let offer = Offer::of(&client, &ca);
+    let burst = || -> Vec<_> {
+        let connect = |_| offer.connect(gate.address()).expect("it is admitted");
+        (0..BURST).map(connect).collect()
+    };
+    let resident = |metrics: &Metrics| metrics.value("process_resident_memory_bytes", &[]) / 1024.0;
+    let settled = || gate.wait_for_metrics("all have gone", |metrics| metrics.open() == 0.0);
+    // What is made once, and the pages of the program that are read once, are no burst's.
+    drop(burst());
+    let before = resident(&settled());
+    let held = burst();
+    let at_most = resident(&gate.metrics());
+    drop(held);
+    let after = resident(&settled());
+    assert!(
+        at_most > before + 5.0 * BURST as f64,
+        "{before} to {at_most} KiB"
+    );
+    let given_back = |metrics: &Metrics| resident(metrics) < before + BURST as f64;
+    println!("{before} KiB, {at_most} with {BURST} connections, {after} without");
+    gate.wait_for_metrics("the memory is back", given_back);
+}
+
+/// How the image has the allocator set.
+fn tunables() -> String {
+    let lines = dockerfile();
+    let mut lines = lines.lines();
+    let setting = lines.find_map(|line| line.strip_prefix("ENV GLIBC_TUNABLES="));
+    setting.expect("the Dockerfile sets it").to_owned()
+}
+
+fn dockerfile() -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
-    let text = fs::read_to_string(file).expect("it is there");
+    fs::read_to_string(file).expect("it is there")
+}
+
+#[test]
+fn the_dockerfile_says_what_the_manifest_says_and_leaves_nothing_but_the_program() {
+    let text = dockerfile();
     for (label, value) in [
         ("title", env!("CARGO_PKG_NAME")),
         ("description", env!("CARGO_PKG_DESCRIPTION")),
