@@ -56,6 +56,15 @@ pub enum Error {
 pub fn run(config: Config, flags: Flags) -> Result<(), Error> {
     telemetry::log::start(config.log);
     harden::protect_memory();
+    // Not on the main thread: what a burst leaves in the program's own heap, glibc keeps; a thread's arena it gives back.
+    let first = worker().spawn(move || until_stopped(config, flags))?;
+    first
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Serves on this thread, and on others if there are to be more, until a signal stops it.
+fn until_stopped(config: Config, flags: Flags) -> Result<(), Error> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let running = tokio::select! {
@@ -323,6 +332,10 @@ fn accept(share: Share, connections: &TaskTracker) {
     for (gate, listener) in share {
         connections.spawn(gate::accept(gate, listener, connections.clone()));
     }
+}
+
+fn worker() -> std::thread::Builder {
+    std::thread::Builder::new().name("gate".to_owned())
 }
 
 /// A runtime for one thread.

@@ -20,7 +20,7 @@ use super::records::{Incoming, RECORD, Records};
 use crate::telemetry::Traffic;
 
 /// What is read from either socket at once.
-const READ: usize = 128 * 1024;
+const READ: usize = 256 * 1024;
 /// Once one direction has ended, the other may be silent for at most this long, or the idle timeout if that is shorter.
 const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// How long the last bytes of a clean end may take.
