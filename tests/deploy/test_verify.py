@@ -78,6 +78,8 @@ class Verify(unittest.TestCase):
         command = [*alone, "sh", "-ec", script, "sh", DEPLOY / "verify.sh", "--timeout", "20", *arguments]
         return subprocess.Popen(
             command, env=environment, text=True, start_new_session=True,
+            # A shell's background job ignores the signal, and what it starts cannot trap it any more.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
 
