@@ -1,8 +1,8 @@
 //! TLS under way: a socket in, an [`Authenticated`] client or the reason out.
 //!
 //! Drives rustls' unbuffered server: the alert that explains a refusal is in our hands and is written whole, and what
-//! comes behind the client's last handshake message is left for [`Records`]. The caller bounds the time. Never dials, never judges: the
-//! verifier inside the TLS configuration did, and what it found is kept.
+//! comes behind the client's last handshake message is left for [`Records`]. The caller bounds the time. Never dials,
+//! never judges: the verifier inside the TLS configuration did, and what it found is kept.
 
 use std::io;
 use std::time::Duration;

@@ -27,7 +27,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How often both directions are served before other tasks of the worker get their turn.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 8;
 
 thread_local! {
     static LENT: RefCell<Buffers> = RefCell::new(Buffers {
