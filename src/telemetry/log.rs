@@ -4,7 +4,7 @@
 //! records directly, so both look alike. Text that a stranger chose is escaped before it gets here (`identity`), and
 //! both forms escape again whatever could end a line.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -53,7 +53,7 @@ fn level_filter(level: LogLevel) -> LevelFilter {
 /// One line under construction.
 pub(crate) struct Line {
     format: LogFormat,
-    text: String,
+    text: Vec<u8>,
 }
 
 impl Line {
@@ -61,7 +61,7 @@ impl Line {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
         let mut line = Self {
             format,
-            text: String::with_capacity(512),
+            text: Vec::with_capacity(512),
         };
         match format {
             LogFormat::Json => {
@@ -78,7 +78,7 @@ impl Line {
         self.key(key);
         match self.format {
             LogFormat::Json => self.push_json(value),
-            LogFormat::Text if is_bare(value) => self.text.push_str(value),
+            LogFormat::Text if is_bare(value) => self.text.extend_from_slice(value.as_bytes()),
             LogFormat::Text => self.push_json(value),
         }
     }
@@ -90,45 +90,47 @@ impl Line {
 
     pub(crate) fn list(&mut self, key: &str, values: &[String]) {
         self.key(key);
-        self.text.push('[');
+        self.text.push(b'[');
         for (index, value) in values.iter().enumerate() {
             if index > 0 {
-                self.text.push(',');
+                self.text.push(b',');
             }
             self.push_json(value);
         }
-        self.text.push(']');
+        self.text.push(b']');
     }
 
     /// Writes the line in one piece.
     pub(crate) fn emit(mut self) {
-        self.text.push_str(match self.format {
-            LogFormat::Json => "}\n",
-            LogFormat::Text => "\n",
+        self.text.extend_from_slice(match self.format {
+            LogFormat::Json => b"}\n",
+            LogFormat::Text => b"\n",
         });
         if let Some(sink) = SINK.get() {
-            return sink(&self.text);
+            return sink(&String::from_utf8_lossy(&self.text));
         }
         // With standard error gone there is nobody left to tell.
-        let _nowhere_to_say_so = std::io::stderr().lock().write_all(self.text.as_bytes());
+        let _nowhere_to_say_so = std::io::stderr().lock().write_all(&self.text);
     }
 
     fn key(&mut self, key: &str) {
-        match self.format {
-            LogFormat::Json => self.push(format_args!(",\"{key}\":")),
-            LogFormat::Text => self.push(format_args!(" {key}=")),
+        let (before, after): (&[u8], &[u8]) = match self.format {
+            LogFormat::Json => (b",\"", b"\":"),
+            LogFormat::Text => (b" ", b"="),
+        };
+        for part in [before, key.as_bytes(), after] {
+            self.text.extend_from_slice(part);
         }
     }
 
     fn push(&mut self, text: fmt::Arguments<'_>) {
         self.text
             .write_fmt(text)
-            .expect("writing to a String cannot fail");
+            .expect("writing to memory cannot fail");
     }
 
     fn push_json(&mut self, value: &str) {
-        self.text
-            .push_str(&serde_json::to_string(value).expect("any text can be JSON"));
+        serde_json::to_writer(&mut self.text, value).expect("any text can be JSON");
     }
 }
 
@@ -214,7 +216,7 @@ mod tests {
         line.str("reason", "a \"quoted\"\nline");
         line.number("bytes", 3);
         line.list("names", &["dns:a".to_owned(), "uri:b".to_owned()]);
-        line.text
+        String::from_utf8(line.text).expect("UTF-8")
     }
 
     #[test]
