@@ -69,8 +69,9 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Binds and listens, ready for any runtime to take over. A taken port, or an address that is not there yet, is tried again with growing pauses for up to
-/// `patience`. `SO_REUSEPORT` is never set: with it, another process of the same user could take half the connections.
+/// Binds and listens, ready for any runtime to take over. A taken port, or an address that is not there yet, is tried
+/// again with growing pauses for up to `patience`. `SO_REUSEPORT` is never set: with it, another process of the same
+/// user could take half the connections.
 pub async fn bind(
     listen: &Located<SocketAddr>,
     patience: Duration,
@@ -117,6 +118,8 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // A restart must not wait for the last run's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // The kernel gives it to every connection that is accepted: records leave at once.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -154,6 +157,15 @@ mod tests {
         assert!(is_reserved(54899, "8080,54898-54900\n"));
         assert!(!is_reserved(54897, "8080,54898-54900\n"));
         assert!(!is_reserved(1, "\n"));
+    }
+
+    #[test]
+    fn what_is_accepted_sends_at_once() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = listener(address.parse().unwrap()).unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert!(listener.accept().unwrap().0.nodelay().unwrap(), "{address}");
+        }
     }
 
     #[tokio::test]

@@ -318,11 +318,11 @@ impl Workers {
 }
 
 /// The routes, and their listeners as one thread has them.
-type Share = Vec<(Arc<Gate>, tokio::net::TcpListener)>;
+type Share = Vec<(Arc<Gate>, gate::Listener)>;
 
 /// One thread's share of the listeners, registered with the runtime of the moment.
 fn share(gates: &[(Arc<Gate>, TcpListener)]) -> std::io::Result<Share> {
-    let listen = |listener: &TcpListener| tokio::net::TcpListener::from_std(listener.try_clone()?);
+    let listen = |listener: &TcpListener| gate::Listener::new(listener.try_clone()?);
     gates
         .iter()
         .map(|(gate, listener)| Ok((Arc::clone(gate), listen(listener)?)))

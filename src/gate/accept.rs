@@ -1,10 +1,16 @@
 //! The accept loop of one route: source networks, the caps that count before TLS, and one task per connection.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
@@ -17,14 +23,48 @@ use crate::telemetry::Record;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// One worker's listener of a route; the workers share the socket. Tokio's own listener accepts until nobody is there,
+/// and an accept in vain is dear: it makes a socket and throws it away. A stream can be told what to do when ready.
+#[derive(Debug)]
+pub(crate) struct Listener(TcpStream);
+
+impl Listener {
+    /// Registers a listener, which does not block, with the runtime of the moment.
+    ///
+    /// # Errors
+    /// If the kernel can watch no more.
+    pub(crate) fn new(listener: TcpListener) -> io::Result<Self> {
+        TcpStream::from_std(OwnedFd::from(listener).into()).map(Self)
+    }
+
+    /// The next connection, and where it comes from. Cancel safe.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accept = || {
+            let now = Some(&Timespec::default());
+            if poll(&mut [PollFd::new(&self.0, PollFlags::IN)], now)? == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let (socket, source) = acceptfrom_with(&self.0, flags)?;
+            let source = source.map(SocketAddr::try_from);
+            let Some(Ok(source)) = source else {
+                return Err(io::Error::other("a connection from no address"));
+            };
+            Ok((TcpStream::from_std(socket.into())?, source))
+        };
+        self.0.async_io(Interest::READABLE, accept).await
+    }
+}
+
 /// Accepts until the gate drains; then the listener is closed and no new connection gets in. `tracker` owns the
 /// connections.
-pub(crate) async fn accept(gate: Arc<Gate>, listener: TcpListener, tracker: TaskTracker) {
+pub(crate) async fn accept(gate: Arc<Gate>, listener: Listener, tracker: TaskTracker) {
     let mut pause = SHORTEST_PAUSE;
+    let mut draining = pin!(gate.lifecycle.reached(Phase::Draining));
     loop {
         let accepted = tokio::select! {
             biased;
-            () = gate.lifecycle.reached(Phase::Draining) => return,
+            () = &mut draining => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -41,7 +81,7 @@ pub(crate) async fn accept(gate: Arc<Gate>, listener: TcpListener, tracker: Task
                 }
                 tokio::select! {
                     biased;
-                    () = gate.lifecycle.reached(Phase::Draining) => return,
+                    () = &mut draining => return,
                     () = sleep(pause) => {}
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -72,13 +112,6 @@ impl Gate {
             Ok(slot) => slot,
             Err(over) => return record.close(&Ended::new(Outcome::OverLimit, over.0)),
         };
-        if let Err(error) = socket.set_nodelay(true) {
-            // The client is gone already.
-            return record.close(&Ended::new(
-                Outcome::HandshakeFailed,
-                format!("the socket broke: {error}"),
-            ));
-        }
         let slot = self.limits.handshake();
         let gate = Arc::clone(self);
         tracker.spawn(async move {

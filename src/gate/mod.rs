@@ -38,7 +38,7 @@ use crate::places::Place;
 use crate::telemetry::{Record, RouteMetrics, Session, Traffic};
 use crate::trust::{Generation, RouteTrust};
 
-pub(crate) use self::accept::accept;
+pub(crate) use self::accept::{Listener, accept};
 pub(crate) use self::limits::Limits;
 pub use self::sessions::Sessions;
 
