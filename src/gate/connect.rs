@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -72,13 +74,35 @@ pub(super) async fn dial(
 /// `None` if the socket is connected to itself: with nobody listening, the kernel can pick the target's own port as the
 /// source port and complete a simultaneous open (RFC 9293 section 3.5) with itself.
 async fn connect_tcp(address: SocketAddr) -> io::Result<Option<TargetStream>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_zero_linger()?;
-    if stream.local_addr()? == stream.peer_addr()? {
-        return Ok(None);
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_tcp_nodelay(true)?;
+    if let Err(error) = socket.connect(&address.into())
+        && error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error())
+    {
+        return Err(error);
     }
-    stream.set_nodelay(true)?;
-    Ok(Some(TargetStream::Tcp(stream)))
+    let stream = TcpStream::from_std(socket.into())?;
+    let connected = || connected(&stream);
+    // On loopback "in progress" is over by now; whoever waits for the kernel to say so waits a turn for nothing.
+    let peer = match connected() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            stream.async_io(Interest::WRITABLE, connected).await
+        }
+        at_once => at_once,
+    }?;
+    Ok((stream.local_addr()? != peer).then_some(TargetStream::Tcp(stream)))
+}
+
+/// The peer of a socket that is being connected; [`io::ErrorKind::WouldBlock`] as long as it has none.
+fn connected(stream: &TcpStream) -> io::Result<SocketAddr> {
+    match stream.peer_addr() {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(stream
+            .take_error()?
+            .unwrap_or_else(|| io::ErrorKind::WouldBlock.into())),
+        found => found,
+    }
 }
 
 impl TargetStream {
