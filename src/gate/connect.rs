@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::admit::Admitted;
+use super::pump::Receiver;
 use crate::config::{Target, TargetAddress};
 
 /// How long a reset waits for bytes that the target has not taken in.
@@ -137,6 +138,15 @@ impl TargetStream {
                 break;
             }
             sleep(DELIVERY_CHECK).await;
+        }
+    }
+}
+
+impl Receiver for TargetStream {
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_last(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 }

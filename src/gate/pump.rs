@@ -12,10 +12,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::backlog::Backlog;
+pub(super) use self::backlog::Receiver;
 use super::records::{Incoming, RECORD, Records};
 use crate::telemetry::Traffic;
 
@@ -89,8 +90,8 @@ pub(super) struct Pump<'a, C, T> {
 
 impl<'a, C, T> Pump<'a, C, T>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    T: AsyncRead + AsyncWrite + Unpin,
+    C: AsyncRead + Receiver,
+    T: AsyncRead + Receiver,
 {
     /// Puts the two together.
     pub(super) fn new(client: C, target: T, records: Records, traffic: &'a Traffic) -> Self {
@@ -241,16 +242,15 @@ where
             Incoming::Broken(why) => Flow::Cutting(why),
         };
         let plaintext = lent.output.get(..decrypted).unwrap_or_default();
+        let last = self.upward == Flow::Ending;
         let Self {
             to_target,
             target,
             traffic,
             ..
         } = self;
-        if to_target
-            .send(cx, target, plaintext, |bytes| traffic.add_to_target(bytes))
-            .is_err()
-        {
+        let count = |bytes| traffic.add_to_target(bytes);
+        if to_target.send(cx, target, plaintext, last, count).is_err() {
             return self.target_refuses();
         }
         Poll::Ready(())
@@ -328,7 +328,8 @@ where
         let Self {
             to_client, client, ..
         } = self;
-        if to_client.send(cx, client, records, |_| {}).is_err() {
+        let last = next == Flow::Ending;
+        if to_client.send(cx, client, records, last, |_| {}).is_err() {
             return self.client_refuses();
         }
         Poll::Ready(())

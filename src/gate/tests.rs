@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::handshake::{self, Authenticated};
-use super::pump::{Ending, Pump};
+use super::pump::{Ending, Pump, Receiver};
 use crate::config::LogFormat;
 use crate::event::Outcome;
 use crate::policy::{Allow, Rule};
@@ -26,6 +26,8 @@ const IDLE: Duration = Duration::from_secs(600);
 struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,
 }
+
+impl Receiver for DuplexStream {}
 
 impl Pki {
     fn new() -> Self {

@@ -4,7 +4,36 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
+use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncWrite, Interest};
+use tokio::net::TcpStream;
+
+/// A side that bytes are written to.
+pub(in crate::gate) trait Receiver: AsyncWrite + Unpin {
+    /// As [`AsyncWrite::poll_write`], of bytes that the end follows at once: the two may leave in one packet.
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, bytes)
+    }
+}
+
+impl Receiver for TcpStream {
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let send = || Ok(send(&*self, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
+            match self.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl<R: Receiver> Receiver for &mut R {
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        (**self).poll_write_last(cx, bytes)
+    }
+}
 
 /// Bytes that the receiving side has not taken yet.
 #[derive(Debug, Default)]
@@ -35,7 +64,7 @@ impl Backlog {
         mut count: impl FnMut(usize),
     ) -> Poll<io::Result<()>> {
         while let Some(rest) = self.bytes.get(self.taken..).filter(|rest| !rest.is_empty()) {
-            let written = ready!(poll_write(cx, to, rest))?;
+            let written = some(ready!(Pin::new(&mut *to).poll_write(cx, rest))?)?;
             self.taken += written;
             count(written);
         }
@@ -43,12 +72,13 @@ impl Backlog {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes new bytes, after the older ones, and keeps those that are not taken now.
-    pub(super) fn send<W: AsyncWrite + Unpin>(
+    /// Writes new bytes, after the older ones, and keeps those that are not taken now. `last` if the end follows.
+    pub(super) fn send<R: Receiver>(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut W,
+        to: &mut R,
         mut bytes: &[u8],
+        last: bool,
         mut count: impl FnMut(usize),
     ) -> io::Result<()> {
         if !self.is_empty() {
@@ -56,11 +86,16 @@ impl Backlog {
             return Ok(());
         }
         while !bytes.is_empty() {
-            let Poll::Ready(written) = poll_write(cx, to, bytes) else {
+            let written = if last {
+                to.poll_write_last(cx, bytes)
+            } else {
+                Pin::new(&mut *to).poll_write(cx, bytes)
+            };
+            let Poll::Ready(written) = written else {
                 self.push(bytes);
                 break;
             };
-            let written = written?;
+            let written = some(written?)?;
             count(written);
             bytes = bytes.get(written..).unwrap_or_default();
         }
@@ -68,13 +103,47 @@ impl Backlog {
     }
 }
 
-fn poll_write<W: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    to: &mut W,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
-    match ready!(Pin::new(to).poll_write(cx, bytes)) {
-        Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-        written => Poll::Ready(written),
+/// Nothing written is no progress, and never will be.
+fn some(written: usize) -> io::Result<usize> {
+    match written {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        written => Ok(written),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{ErrorKind, Read as _};
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_bytes_wait_for_the_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        for socket in [&near, &far] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        near.set_nodelay(true).unwrap();
+        let mut near = TcpStream::from_std(near).unwrap();
+        near.writable().await.unwrap();
+        let mut backlog = Backlog::default();
+        let mut sent = 0;
+        poll_fn(|cx| {
+            Poll::Ready(backlog.send(cx, &mut near, b"last", true, |bytes| sent += bytes))
+        })
+        .await
+        .unwrap();
+        assert_eq!(sent, 4, "the kernel has them");
+        let mut received = [0; 8];
+        let early = far.read(&mut received).unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::WouldBlock, "and holds them back");
+        near.shutdown().await.unwrap();
+        assert_eq!(far.read(&mut received).unwrap(), 4);
+        assert_eq!(far.read(&mut received).unwrap(), 0);
     }
 }
