@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::load::{Buffer, Connection};
-use crate::relays::{Relay, SMALL, Variant, World};
+use crate::relays::{Relay, SMALL, Variant};
 use crate::report::{Better, Metric};
 use crate::scenarios::{SCRAPE, Setup};
 
@@ -16,18 +16,13 @@ const QUIET: Duration = Duration::from_millis(1500);
 const LATER: Duration = Duration::from_secs(4);
 
 /// Opens connections until there are this many, each with one small answer, on a few threads.
-pub(crate) fn hold(
-    world: &World,
-    relay: &Relay,
-    held: &mut Vec<Connection>,
-    wanted: usize,
-) -> Result<()> {
+pub(crate) fn hold(relay: &Relay, held: &mut Vec<Connection>, wanted: usize) -> Result<()> {
     const THREADS: usize = 4;
     let missing = wanted.saturating_sub(held.len());
     let open = |count: usize| -> Result<Vec<Connection>> {
         let mut buffer = Buffer::new();
         let one = |_| {
-            let mut connection = world.client.open(relay.address)?;
+            let mut connection = relay.client.open(relay.address)?;
             connection.get(SMALL, &mut buffer)?;
             Ok(connection)
         };
@@ -85,9 +80,9 @@ pub(crate) fn idle(setup: &Setup<'_>) -> Result<Vec<Metric>> {
             Ok(relay.tree.pss()? as f64 - at_start)
         };
         let mut held = Vec::new();
-        hold(setup.world, &relay, &mut held, 1000)?;
+        hold(&relay, &mut held, 1000)?;
         few.add(&relay.label, grown()? / 1024.0 / 1000.0);
-        hold(setup.world, &relay, &mut held, many)?;
+        hold(&relay, &mut held, many)?;
         all.add(&relay.label, grown()? / 1024.0 / many as f64);
         let mut buffer = Buffer::new();
         for connection in &mut held {

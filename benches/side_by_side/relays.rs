@@ -34,16 +34,19 @@ pub(crate) enum Kind {
     Hitch,
     Nginx,
     Stunnel,
+    /// The plain relay, and bare cryptography.
+    Floor,
 }
 
 impl Kind {
-    pub(crate) const PEERS: [Self; 6] = [
+    pub(crate) const PEERS: [Self; 7] = [
         Self::Envoy,
         Self::Ghostunnel,
         Self::Haproxy,
         Self::Nginx,
         Self::Hitch,
         Self::Stunnel,
+        Self::Floor,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Kind {
             Self::Hitch => "hitch",
             Self::Nginx => "nginx",
             Self::Stunnel => "stunnel",
+            Self::Floor => "floor",
         }
     }
 
@@ -65,6 +69,7 @@ impl Kind {
             Self::Gate => None,
             Self::Envoy => in_venv(wheel).or_else(|| on_path("envoy")),
             Self::Stunnel => on_path("stunnel4"),
+            Self::Floor => std::env::current_exe().ok(),
             Self::Ghostunnel | Self::Haproxy | Self::Hitch | Self::Nginx => on_path(self.name()),
         }
     }
@@ -74,7 +79,7 @@ impl Kind {
         match self {
             Self::Haproxy | Self::Nginx => "-v",
             Self::Stunnel => "-version",
-            Self::Gate | Self::Envoy | Self::Ghostunnel | Self::Hitch => "--version",
+            Self::Gate | Self::Envoy | Self::Ghostunnel | Self::Hitch | Self::Floor => "--version",
         }
     }
 }
@@ -164,7 +169,7 @@ impl Default for Variant {
 pub(crate) struct World {
     pub(crate) target: Target,
     pub(crate) pki: Pki,
-    pub(crate) client: Client,
+    client: Client,
     pub(crate) nobody: Client,
     pub(crate) stranger: Client,
     pub(crate) folder: PathBuf,
@@ -189,6 +194,9 @@ impl World {
 /// A relay that answers.
 pub(crate) struct Relay {
     pub(crate) label: String,
+    pub(crate) kind: Kind,
+    /// Who is let in.
+    pub(crate) client: Client,
     pub(crate) address: SocketAddr,
     pub(crate) tree: Tree,
     pub(crate) seen: Arc<Seen>,
@@ -220,11 +228,16 @@ impl Relay {
         } else {
             None
         };
+        let client = if subject.kind == Kind::Floor {
+            Client::PLAIN
+        } else {
+            world.client.clone()
+        };
         let mut buffer = Buffer::new();
         let started = Instant::now();
         let mut tree = Tree::start(command, quota, world.logs)?;
         loop {
-            let asked = world.client.open(address).and_then(|mut connection| {
+            let asked = client.open(address).and_then(|mut connection| {
                 connection.get(SMALL, &mut buffer)?;
                 Ok(connection)
             });
@@ -236,6 +249,8 @@ impl Relay {
                     let seen = door.seen;
                     return Ok(Self {
                         label,
+                        kind: subject.kind,
+                        client,
                         address,
                         tree,
                         seen,
@@ -255,22 +270,21 @@ impl Relay {
     pub(crate) fn check(&self, world: &World) -> Result<Agreed> {
         let heard = || self.seen.bytes.load(Ordering::Relaxed);
         let before = heard();
-        refused(&world.nobody, self.address).context("without a certificate")?;
-        refused(&world.stranger, self.address).context("with a certificate of another CA")?;
-        self.settle(0)?;
-        ensure!(
-            heard() == before,
-            "the target heard a client that had to be refused"
-        );
+        if self.kind != Kind::Floor {
+            refused(&world.nobody, self.address).context("without a certificate")?;
+            refused(&world.stranger, self.address).context("with a certificate of another CA")?;
+            self.settle(0)?;
+            ensure!(
+                heard() == before,
+                "the target heard a client that had to be refused"
+            );
+        }
         let mut buffer = Buffer::new();
-        let mut connection = world.client.open(self.address)?;
+        let mut connection = self.client.open(self.address)?;
         connection.get(SMALL, &mut buffer)?;
-        let agreed = Agreed {
-            terms: connection.agreed(),
-            tickets: connection.tickets(),
-        };
+        let (terms, tickets) = connection.agreed();
         connection.close(&mut buffer)?;
-        Ok(agreed)
+        Ok(Agreed { terms, tickets })
     }
 
     /// Connections that the target has from it.

@@ -126,11 +126,15 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// One table of the medians of these relays, a column for each thing measured of all of them.
+/// One table of the medians of these relays, a column for each thing that was measured of the first.
 pub(crate) fn summary(metrics: &[Metric], labels: &[&str]) -> String {
     let columns: Vec<_> = metrics
         .iter()
-        .filter(|metric| labels.iter().all(|label| metric.row(label).is_some()))
+        .filter(|metric| {
+            labels
+                .first()
+                .is_some_and(|first| metric.row(first).is_some())
+        })
         .collect();
     let heads: Vec<_> = columns
         .iter()
@@ -142,8 +146,10 @@ pub(crate) fn summary(metrics: &[Metric], labels: &[&str]) -> String {
         " ---: |".repeat(columns.len())
     );
     for label in labels {
-        let cells = columns.iter().filter_map(|metric| metric.row(label));
-        let cells: Vec<_> = cells.map(|row| short(row.median())).collect();
+        let cells = columns.iter().map(|metric| metric.row(label));
+        let cells: Vec<_> = cells
+            .map(|row| row.map_or_else(String::new, |row| short(row.median())))
+            .collect();
         out.push_str(&format!("| {label} | {} |\n", cells.join(" | ")));
     }
     out

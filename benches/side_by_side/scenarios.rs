@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::floor::Floor;
 use crate::load::{Buffer, repeat};
 use crate::quota::Quota;
 use crate::relays::{Kind, Relay, SMALL, Subject, Variant, World};
@@ -16,6 +17,8 @@ use crate::{burst, growth, squeezed};
 pub(crate) const SCRAPE: usize = 102_000;
 /// Bytes of one request of a bulk transfer.
 const BULK: usize = 32 << 20;
+/// Clients at once that come anew.
+pub(crate) const CLIENTS: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
@@ -67,9 +70,19 @@ pub(crate) struct Setup<'a> {
     pub(crate) world: &'a World,
     pub(crate) subjects: &'a [Subject],
     pub(crate) pace: Pace,
+    pub(crate) floor: Floor,
 }
 
 impl Setup<'_> {
+    /// What the plain relay does not do, and no other relay can leave out; for all others, nothing.
+    fn bare(&self, relay: &Relay, cost: fn(&Floor) -> Result<f64>) -> Result<f64> {
+        if relay.kind == Kind::Floor {
+            cost(&self.floor)
+        } else {
+            Ok(0.0)
+        }
+    }
+
     /// Starts every relay.
     pub(crate) fn start_all(&self, variant: &Variant) -> Result<Vec<Relay>> {
         let start = |subject| Relay::start(self.world, subject, variant);
@@ -130,22 +143,22 @@ pub(crate) fn interleave(
 }
 
 /// Handshakes with one small request each for this long; returns how many.
-pub(crate) fn handshakes(world: &World, relay: &Relay, time: Duration) -> Result<u64> {
+pub(crate) fn handshakes(relay: &Relay, clients: usize, time: Duration) -> Result<u64> {
     let one = |(): &mut (), buffer: &mut Buffer| {
-        let mut connection = world.client.open(relay.address)?;
+        let mut connection = relay.client.open(relay.address)?;
         connection.get(SMALL, buffer)?;
         connection.close(buffer)?;
         Ok(1)
     };
-    repeat(4, time, || Ok(()), one, |(), _| Ok(()))
+    repeat(clients, time, || Ok(()), one, |(), _| Ok(()))
 }
 
 /// Scrapes on this many kept connections for this long; returns how many.
-pub(crate) fn scrapes(world: &World, relay: &Relay, kept: usize, time: Duration) -> Result<u64> {
+pub(crate) fn scrapes(relay: &Relay, kept: usize, time: Duration) -> Result<u64> {
     repeat(
         kept,
         time,
-        || world.client.open(relay.address),
+        || relay.client.open(relay.address),
         |connection, buffer| connection.get(SCRAPE, buffer).map(|()| 1),
         |connection, buffer| connection.close(buffer),
     )
@@ -160,7 +173,8 @@ fn handshake(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         Better::Lower,
     );
     interleave(&mut metric, &relays, setup.pace, |relay, time| {
-        Ok(1e6 * cpu_per_unit(relay, || handshakes(setup.world, relay, time))?)
+        let through = cpu_per_unit(relay, || handshakes(relay, CLIENTS, time))?;
+        Ok(1e6 * (through + setup.bare(relay, Floor::handshake)?))
     })?;
     Ok(vec![metric])
 }
@@ -174,14 +188,15 @@ fn scrape(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         Better::Lower,
     );
     interleave(&mut metric, &relays, setup.pace, |relay, time| {
-        Ok(1e6 * cpu_per_unit(relay, || scrapes(setup.world, relay, 2, time))?)
+        let through = cpu_per_unit(relay, || scrapes(relay, 2, time))?;
+        let sealed = setup.bare(relay, Floor::sealed_byte)?;
+        Ok(1e6 * (through + sealed * SCRAPE as f64))
     })?;
     Ok(vec![metric])
 }
 
 fn bulk(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     let relays = setup.start_all(&Variant::default())?;
-    let world = setup.world;
     let mut down = Metric::new(
         "bulk-down",
         "bulk, target to client",
@@ -198,7 +213,7 @@ fn bulk(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         repeat(
             2,
             time,
-            || world.client.open(relay.address),
+            || relay.client.open(relay.address),
             |connection, buffer| {
                 if downwards {
                     connection.get(BULK, buffer)?;
@@ -212,7 +227,16 @@ fn bulk(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     };
     for (metric, downwards) in [(&mut down, true), (&mut up, false)] {
         interleave(metric, &relays, setup.pace, |relay, time| {
-            Ok(1e9 * cpu_per_unit(relay, || transfer(relay, time, downwards))?)
+            let through = cpu_per_unit(relay, || transfer(relay, time, downwards))?;
+            let bare = setup.bare(
+                relay,
+                if downwards {
+                    Floor::sealed_byte
+                } else {
+                    Floor::opened_byte
+                },
+            )?;
+            Ok(1e9 * (through + bare))
         })?;
     }
     Ok(vec![down, up])

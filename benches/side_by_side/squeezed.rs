@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::load::Buffer;
-use crate::relays::{Relay, Variant, World};
+use crate::relays::{Kind, Relay, Variant};
 use crate::report::{Better, Metric};
 use crate::scenarios::{SCRAPE, Setup, handshakes, interleave, scrapes};
 
 /// Scrapes a second on new connections, whether or not the relay keeps up.
 const RATE: u32 = 50;
 
-/// Kept connections: enough that the relay always has something to do when it may run.
+/// Kept connections, and clients that come anew: enough that the relay always has something to do when it may run.
 const KEPT: usize = 8;
+const NEW: usize = 16;
 
 pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     let variant = Variant {
@@ -25,8 +26,12 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         quota: true,
         ..Variant::default()
     };
-    let relays = setup.start_all(&variant)?;
-    let world = setup.world;
+    let subjects = setup.subjects.iter();
+    // Bare cryptography cannot be put under a quota with it.
+    let with_tls = subjects.filter(|subject| subject.kind != Kind::Floor);
+    let relays: Vec<_> = with_tls
+        .map(|subject| Relay::start(setup.world, subject, &variant))
+        .collect::<Result<_>>()?;
     let mut pace = setup.pace;
     pace.rounds = pace.rounds.div_ceil(3);
     // A round is worth many slices of the quota.
@@ -40,7 +45,7 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     );
     interleave(&mut kept, &relays, pace, |relay, time| {
         let since = Instant::now();
-        Ok(per_second(scrapes(world, relay, KEPT, time)?, since))
+        Ok(per_second(scrapes(relay, KEPT, time)?, since))
     })?;
     let mut new = Metric::new(
         "quota-handshakes",
@@ -50,7 +55,7 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     );
     interleave(&mut new, &relays, pace, |relay, time| {
         let since = Instant::now();
-        Ok(per_second(handshakes(world, relay, time)?, since))
+        Ok(per_second(handshakes(relay, NEW, time)?, since))
     })?;
     let mut median = Metric::new(
         "quota-p50",
@@ -67,7 +72,7 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     for relay in &relays {
         // A slice of the quota that an earlier round has used up comes back meanwhile.
         sleep(Duration::from_millis(500));
-        let mut took = paced(world, relay, setup.pace.paced)?;
+        let mut took = paced(relay, setup.pace.paced)?;
         took.sort_unstable();
         let at = |share: usize| {
             let index = (took.len() * share).div_ceil(100).saturating_sub(1);
@@ -81,7 +86,7 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
 }
 
 /// How long each scrape took from the moment it was due: a relay that falls behind is not spared.
-fn paced(world: &World, relay: &Relay, count: usize) -> Result<Vec<Duration>> {
+fn paced(relay: &Relay, count: usize) -> Result<Vec<Duration>> {
     const THREADS: usize = 16;
     let next = AtomicUsize::new(0);
     let took = Mutex::new(Vec::with_capacity(count));
@@ -95,7 +100,7 @@ fn paced(world: &World, relay: &Relay, count: usize) -> Result<Vec<Duration>> {
             }
             let due = begin + Duration::from_secs(1) / RATE * u32::try_from(number)?;
             sleep(due.saturating_duration_since(Instant::now()));
-            let mut connection = world.client.open(relay.address)?;
+            let mut connection = relay.client.open(relay.address)?;
             connection.get(SCRAPE, &mut buffer)?;
             let done = due.elapsed();
             took.lock()
