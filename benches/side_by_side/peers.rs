@@ -1,6 +1,6 @@
 //! The command line and the configuration of every relay, all with the same meaning: TLS 1.3, AES-128-GCM, X25519,
 //! one server certificate, a client certificate of one CA required, no session tickets where that can be said, one log
-//! line per connection into /dev/null, and as many workers as asked for where that can be said.
+//! line per connection into /dev/null that names the client, and as many workers as asked for where that can be said.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -62,14 +62,16 @@ pub(crate) fn unequal(kind: Kind) -> &'static str {
         }
         Kind::Envoy => "Envoy: BoringSSL; it also checks the client's DNS name.",
         Kind::Ghostunnel => {
-            "ghostunnel: Go's crypto/tls; workers are GOMAXPROCS; it also checks the client's DNS name."
+            "ghostunnel: Go's crypto/tls; workers are GOMAXPROCS; it also checks the client's DNS name; its log has lines of its own form."
         }
-        Kind::Haproxy => "HAProxy: OpenSSL of Debian; it checks the chain and no name.",
+        Kind::Haproxy => {
+            "HAProxy: OpenSSL of Debian; it checks the chain and no name; its log shows the subject's name."
+        }
         Kind::Hitch => {
             "hitch: OpenSSL of Debian; a master and its workers are processes; it checks the chain and no name; it is told to write errors only, since it has no one-line record."
         }
         Kind::Nginx => {
-            "nginx: OpenSSL of Debian; a master and its workers are processes; it checks the chain and no name."
+            "nginx: OpenSSL of Debian; a master and its workers are processes; it checks the chain and no name; its log shows the subject's name."
         }
         Kind::Stunnel => {
             "stunnel: OpenSSL of Debian; it starts a thread for each connection, so the number of workers cannot be set; it also checks the client's DNS name; it writes several log lines per connection."
@@ -145,7 +147,7 @@ fn haproxy(command: &mut Command, place: &Place<'_>) -> Result<()> {
 defaults
   mode tcp
   log global
-  option tcplog
+  log-format \"%t %ci:%cp %ts %[ssl_c_s_dn] %[ssl_c_serial,hex] %sslv %sslc %U %B %Tt\"
   timeout connect 5s
   timeout client 1h
   timeout server 1h
@@ -178,7 +180,7 @@ pid {pid};
 error_log /dev/null;
 events {{ worker_connections {SOCKETS}; }}
 stream {{
-  log_format record '$time_iso8601 $remote_addr $status $bytes_sent $bytes_received $session_time $ssl_client_s_dn';
+  log_format record '$time_iso8601 $remote_addr $status $bytes_sent $bytes_received $session_time $ssl_client_s_dn $ssl_client_serial $ssl_protocol $ssl_cipher';
   access_log /dev/null record;
   proxy_timeout 1h;
   server {{
@@ -298,7 +300,19 @@ fn envoy(command: &mut Command, place: &Place<'_>) -> Result<()> {
                             "name": "envoy.access_loggers.file",
                             "typed_config": {
                                 "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                                "path": "/dev/null"
+                                "path": "/dev/null",
+                                "log_format": {"json_format": {
+                                    "time": "%START_TIME%",
+                                    "source": "%DOWNSTREAM_REMOTE_ADDRESS%",
+                                    "outcome": "%RESPONSE_FLAGS%",
+                                    "names": "%DOWNSTREAM_PEER_DNS_SAN%",
+                                    "serial": "%DOWNSTREAM_PEER_SERIAL%",
+                                    "tls_version": "%DOWNSTREAM_TLS_VERSION%",
+                                    "cipher": "%DOWNSTREAM_TLS_CIPHER%",
+                                    "bytes_to_target": "%BYTES_RECEIVED%",
+                                    "bytes_from_target": "%BYTES_SENT%",
+                                    "duration_ms": "%DURATION%"
+                                }}
                             }
                         }]
                     }
