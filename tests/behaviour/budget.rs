@@ -28,15 +28,15 @@ use crate::support::target::{Hold, Target, patient};
 const BOUNDS: &[(&str, f64, f64)] = &[
     ("system calls of a connection", 41.0, 34.0),
     ("system calls of a kept scrape", 5.4, 4.5),
-    ("system calls of a MiB down", 21.0, 16.5),
-    ("system calls of a MiB up", 19.0, 14.8),
+    ("system calls of a MiB down", 10.5, 8.6),
+    ("system calls of a MiB up", 10.0, 8.1),
     ("thousand instructions of a connection", 3000.0, 2625.0),
-    ("thousand instructions of a kept scrape", 460.0, 382.0),
-    ("allocations of a connection", 172.0, 142.7),
-    ("allocated KiB of a connection", 58.0, 48.0),
+    ("thousand instructions of a kept scrape", 451.0, 375.5),
+    ("allocations of a connection", 157.0, 130.7),
+    ("allocated KiB of a connection", 56.0, 46.6),
     ("allocations of a MiB down", 2.0, 0.0),
     ("allocated KiB of a MiB down", 20.0, 0.1),
-    ("allocations of a MiB up", 12.0, 7.3),
+    ("allocations of a MiB up", 6.0, 4.4),
     ("allocated KiB of a MiB up", 60.0, 33.6),
 ];
 
