@@ -114,9 +114,10 @@ impl Gate {
         };
         let slot = self.limits.handshake();
         let gate = Arc::clone(self);
-        tracker.spawn(async move {
+        // Boxed, since tokio copies what it runs when it starts and twice when it ends.
+        tracker.spawn(Box::pin(async move {
             let _counted = source_slot;
             gate.connection(socket, source, slot, record).await;
-        });
+        }));
     }
 }
