@@ -26,9 +26,6 @@ use crate::{harden, telemetry};
 
 /// Sessions that were told to end get this long to write their records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How many sockets a worker hears of at once. Fewer than the tasks it runs before it listens again (61): its queue would
-/// grow when thousands of clients vanish, above all that they took, and glibc gives back nothing below it.
-const EVENTS: usize = 32;
 
 /// Why the gate does not run.
 #[derive(Debug, thiserror::Error)]
@@ -339,11 +336,14 @@ fn worker() -> std::thread::Builder {
     std::thread::Builder::new().name("gate".to_owned())
 }
 
-/// A runtime for one thread.
+/// A runtime for one thread. It puts nothing that stays above what a burst of connections took, for glibc gives back
+/// nothing below it: it hears of fewer sockets at once than it then runs tasks (61), so that its queue does not grow when
+/// thousands of clients vanish, and the thread that reads files is started once and for all.
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_io_events_per_tick(EVENTS)
+        .max_io_events_per_tick(32)
+        .thread_keep_alive(Duration::MAX)
         .build()
 }
 
