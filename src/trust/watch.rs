@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
@@ -18,11 +19,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 const SETTLE: Duration = Duration::from_millis(50);
 /// More links than this lead nowhere (path_resolution(7) allows 40).
 const MOST_LINKS: usize = 40;
+/// Whoever writes in a watched folder all the time must not hold up the look at the files.
+const MOST_READS: usize = 1000;
 
 /// The stream of hints.
 #[derive(Debug)]
 pub struct Hints {
-    folders: Option<AsyncFd<OwnedFd>>,
+    folders: Option<Folders>,
     timer: Interval,
     hangup: Signal,
     told: bool,
@@ -56,9 +59,8 @@ impl Hints {
     /// Watches the folders that lead to these files now. To be called before the files are read: what changes while
     /// they are read is then a hint.
     pub fn arm<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) {
-        // One instance at a time: the kernel allows a user few of them, and on a host network others share the count.
-        self.folders = None;
-        match watch(files) {
+        let folders = self.folders.take().map_or_else(Folders::none, Ok);
+        match folders.and_then(|folders| folders.watch(files)) {
             Ok(folders) => self.folders = Some(folders),
             Err(error) if !self.told => {
                 self.told = true;
@@ -82,29 +84,69 @@ impl Hints {
     }
 }
 
-fn watch<'a>(files: impl IntoIterator<Item = &'a Path>) -> std::io::Result<AsyncFd<OwnedFd>> {
-    let instance = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-    let folders: BTreeSet<PathBuf> = files.into_iter().flat_map(folders_of).collect();
-    let changes = WatchFlags::CREATE
-        | WatchFlags::MOVED_TO
-        | WatchFlags::MOVED_FROM
-        | WatchFlags::DELETE
-        | WatchFlags::MODIFY
-        | WatchFlags::CLOSE_WRITE
-        | WatchFlags::ATTRIB
-        | WatchFlags::DELETE_SELF
-        | WatchFlags::MOVE_SELF
-        | WatchFlags::ONLYDIR;
-    let mut failed = None;
-    for folder in &folders {
-        // A folder that is not there yet is found by the timer.
-        if let Err(error) = inotify::add_watch(&instance, folder, changes) {
-            failed = Some(error);
-        }
+/// The folders that are watched. One instance for all of them and for good: the kernel allows a user few, and on a host
+/// network others share the count.
+#[derive(Debug)]
+struct Folders {
+    instance: AsyncFd<OwnedFd>,
+    watches: BTreeSet<i32>,
+}
+
+impl Folders {
+    fn none() -> std::io::Result<Self> {
+        let instance = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        Ok(Self {
+            instance: register(instance)?,
+            watches: BTreeSet::new(),
+        })
     }
-    match failed {
-        Some(error) if error != rustix::io::Errno::NOENT => Err(error.into()),
-        Some(_) | None => register(instance),
+
+    /// Watches what leads to these files now, and nothing else any more. What was reported before is forgotten first, and
+    /// nothing that comes later: whatever changes while the folders are found is a hint.
+    fn watch<'a>(mut self, files: impl IntoIterator<Item = &'a Path>) -> std::io::Result<Self> {
+        for _ in 0..MOST_READS {
+            if !self.has_changed() {
+                break;
+            }
+        }
+        let folders: BTreeSet<PathBuf> = files.into_iter().flat_map(folders_of).collect();
+        let changes = WatchFlags::CREATE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::DELETE
+            | WatchFlags::MODIFY
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::ATTRIB
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let mut watches = BTreeSet::new();
+        for folder in &folders {
+            match inotify::add_watch(&self.instance, folder, changes) {
+                // A folder that is watched already keeps its number.
+                Ok(number) => drop(watches.insert(number)),
+                // A folder that is not there yet is found by the timer.
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for gone in self.watches.difference(&watches) {
+            // The kernel forgets a folder that was removed by itself.
+            let _forgotten = inotify::remove_watch(&self.instance, *gone);
+        }
+        // Not for nothing: a new set would lie above the memory of connections, and keep it from being given back.
+        if self.watches != watches {
+            self.watches = watches;
+        }
+        Ok(self)
+    }
+
+    /// Takes reports, as many as fit one read, if there are any.
+    fn has_changed(&self) -> bool {
+        let mut space = [MaybeUninit::uninit(); 4096];
+        inotify::Reader::new(self.instance.get_ref(), &mut space)
+            .next()
+            .is_ok()
     }
 }
 
@@ -116,25 +158,19 @@ fn register(instance: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(instance)
 }
 
-/// Returns at the first event. They are not read: the instance is replaced before the next look.
-async fn changed(folders: Option<&AsyncFd<OwnedFd>>) {
-    match folders {
-        Some(folders) => {
-            let mut space = [MaybeUninit::uninit(); 4096];
-            loop {
-                let Ok(mut ready) = folders.readable().await else {
-                    return std::future::pending().await;
-                };
-                if inotify::Reader::new(folders.get_ref(), &mut space)
-                    .next()
-                    .is_ok()
-                {
-                    return;
-                }
-                ready.clear_ready();
-            }
+/// Returns at the first report.
+async fn changed(folders: Option<&Folders>) {
+    let Some(folders) = folders else {
+        return std::future::pending().await;
+    };
+    loop {
+        let Ok(mut ready) = folders.instance.readable().await else {
+            return std::future::pending().await;
+        };
+        if folders.has_changed() {
+            return;
         }
-        None => std::future::pending().await,
+        ready.clear_ready();
     }
 }
 
@@ -199,6 +235,37 @@ mod tests {
         let folders = folders_of(&root.join("elsewhere/mount/tls.crt"));
         let wanted = ["elsewhere", "volume", "volume/..2026_1"].map(|folder| root.join(folder));
         assert_eq!(folders.into_iter().collect::<Vec<_>>(), wanted);
+    }
+
+    #[tokio::test]
+    async fn only_the_folders_of_the_newest_look_are_watched() {
+        let root = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| root.path().join(name));
+        for folder in [&old, &new] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let change = |folder: &Path| std::fs::write(folder.join("tls.crt"), "x").unwrap();
+        let watching = |folders: Folders, folder: &Path| {
+            let file = folder.join("tls.crt");
+            folders.watch([&*file]).unwrap()
+        };
+        let folders = watching(Folders::none().unwrap(), &old);
+        change(&old);
+        assert!(folders.has_changed());
+        change(&old);
+        let folders = watching(folders, &old);
+        assert!(!folders.has_changed(), "that was before the look");
+        change(&old);
+        assert!(folders.has_changed(), "it is watched still");
+        let folders = watching(folders, &new);
+        assert!(
+            folders.has_changed(),
+            "the kernel says what is no longer watched"
+        );
+        change(&old);
+        assert!(!folders.has_changed());
+        change(&new);
+        assert!(folders.has_changed());
     }
 
     #[test]
