@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test lint manifests unit behaviour soak bench peers demo deny static image
+.PHONY: help test lint manifests unit behaviour soak bench peers demo deny static layout image
 
 # Debian keeps some peers where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -50,6 +50,10 @@ static: ## Build the program of the image: one file that needs no other
 	$(say) 'the static program'
 	cargo build --locked --release --config .cargo/static.toml --target $(TARGET)
 	@ls -l $(STATIC_PORTCULLIS)
+
+layout: peers ## Find out anew what a serving gate runs, for the linker (after changes of the compiler or of much code)
+	$(say) 'the layout of the static program'
+	benches/layout.sh
 
 image: ## Build the image with docker, podman or buildah (ENGINE=, IMAGE=, IMAGE_FLAGS=)
 	@test -n '$(ENGINE)' || { echo 'image: no docker, podman or buildah on the PATH. On Debian, as root:' >&2; \

@@ -41,7 +41,7 @@ const BOUNDS: &[(&str, f64, f64)] = &[
 ];
 
 /// Fails if so many units of work always cost more than the bound allows. A busy machine can only add to a count, as
-/// where a few bytes are read because the rest has not come yet: one good measurement of three is enough.
+/// where a few bytes are read because the rest has not come yet: one good measurement of eight is enough.
 fn within(what: &str, units: usize, mut measure: impl FnMut() -> u64) {
     let bound = BOUNDS.iter().find(|bound| bound.0 == what);
     let (_, most, measured) = *bound.expect("the table names it");

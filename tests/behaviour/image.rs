@@ -295,6 +295,46 @@ fn the_image_weighs_less_than_the_plain_relay_it_replaces() {
 }
 
 #[test]
+fn it_takes_little_memory_at_its_first_answer() {
+    /// KiB: 5,220 were measured, and 6,980 without `.cargo/layout.ld`, which `make layout` writes anew. The functions
+    /// it names are those that the image's compiler makes; with another one more of them are scattered.
+    const MOST: u64 = 6144;
+    const MOST_SCATTERED: u64 = 8192;
+    let program = static_program();
+    let made_by = ran(
+        "readelf",
+        &["--string-dump=.comment", program.to_str().expect("UTF-8")],
+    );
+    let most = if made_by.contains(&format!("rustc version {}.", image_compiler())) {
+        MOST
+    } else {
+        MOST_SCATTERED
+    };
+
+    let (pki, target) = (Pki::shared(), target::exporter());
+    let gate = Setup::open_to(&pki, &target)
+        .variable("GLIBC_TUNABLES", tunables())
+        .flag("--threads", "2")
+        .copy(&program)
+        .start();
+    let mut client = curl(gate.address(), "/metrics", &pki.client("first"));
+    let done = run(&mut client, &Input::All(b""));
+    assert_eq!(done.stdout, EXPOSITION, "{done:?}");
+
+    let sums = fs::read_to_string(format!("/proc/{}/smaps_rollup", gate.pid()));
+    let sums = sums.expect("it runs");
+    // What is shared with other tests' gates counts in full.
+    let resident = sums.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let resident = resident.and_then(|kib| kib.trim().strip_suffix(" kB"));
+    let resident: u64 = resident.and_then(|kib| kib.parse().ok()).expect("a sum");
+    println!("{resident} KiB at the first answer");
+    assert!(
+        resident <= most,
+        "{resident} KiB, {most} are the most:\n{sums}"
+    );
+}
+
+#[test]
 fn what_a_burst_took_is_given_back() {
     const BURST: usize = 1500;
     /// What the allocator keeps, twice over.
@@ -330,6 +370,16 @@ fn tunables() -> String {
     let mut lines = lines.lines();
     let setting = lines.find_map(|line| line.strip_prefix("ENV GLIBC_TUNABLES="));
     setting.expect("the Dockerfile sets it").to_owned()
+}
+
+/// The version of Rust that the image is made with, as `1.95`.
+fn image_compiler() -> String {
+    let text = dockerfile();
+    let image = text
+        .lines()
+        .find_map(|line| line.strip_prefix("ARG RUST_IMAGE="));
+    let tag = image.and_then(|image| image.rsplit_once(":")?.1.split_once('-'));
+    tag.expect("the Dockerfile names it").0.to_owned()
 }
 
 fn dockerfile() -> String {
