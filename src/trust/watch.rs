@@ -70,7 +70,7 @@ impl Hints {
         }
     }
 
-    /// Returns at the next hint, when it has settled. Cancel safe: a hint that is not returned is given again.
+    /// Returns at the next hint, when it has settled. Not cancel safe: a change that still settles is dropped with it.
     pub async fn next(&mut self) -> Hint {
         let hint = tokio::select! {
             () = changed(self.folders.as_ref()) => Hint::Changed,
