@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 layout=.cargo/layout.ld
 target=$(rustc -vV | sed -n 's/^host: //p')
-build=$(pwd)/${CARGO_TARGET_DIR:-target}/layout
+build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/layout
 gate=$build/$target/release/portcullis
 CARGO_TARGET_DIR=$build CARGO_PROFILE_RELEASE_STRIP=none \
   cargo build --locked --release --config .cargo/static.toml --target "$target"
