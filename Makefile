@@ -14,6 +14,7 @@ say = @printf '\n== %s\n'
 # The static program, and the image that has nothing else.
 TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 export STATIC_PORTCULLIS = $(abspath $(BUILT)/$(TARGET)/release/portcullis)
+WITH_SYMBOLS = $(abspath $(BUILT)/layout)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 IMAGE ?= ghcr.io/portcullis/portcullis:$(VERSION)
 ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(if $(shell command -v $(engine)),$(engine))))
@@ -52,8 +53,9 @@ static: ## Build the program of the image: one file that needs no other
 	@ls -l $(STATIC_PORTCULLIS)
 
 layout: peers ## Find out anew what a serving gate runs, for the linker (after changes of the compiler or of much code)
+	$(MAKE) --no-print-directory static CARGO_TARGET_DIR=$(WITH_SYMBOLS) CARGO_PROFILE_RELEASE_STRIP=none
 	$(say) 'the layout of the static program'
-	benches/layout.sh
+	benches/layout.sh $(WITH_SYMBOLS)/$(TARGET)/release/portcullis
 
 image: ## Build the image with docker, podman or buildah (ENGINE=, IMAGE=, IMAGE_FLAGS=)
 	@test -n '$(ENGINE)' || { echo 'image: no docker, podman or buildah on the PATH. On Debian, as root:' >&2; \

@@ -5,16 +5,13 @@
 #
 # Names that a newer compiler or dependency no longer has match nothing, and a function that is missing here is merely
 # further away: the list costs memory when it ages, nothing else.
+#
+# usage: benches/layout.sh PROGRAM, the static program with its symbols; `make layout` builds it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+gate=${1:?the static program with its symbols is missing: make layout}
 layout=.cargo/layout.ld
-target=$(rustc -vV | sed -n 's/^host: //p')
-build=$(realpath -m "${CARGO_TARGET_DIR:-target}")/layout
-gate=$build/$target/release/portcullis
-CARGO_TARGET_DIR=$build CARGO_PROFILE_RELEASE_STRIP=none \
-  cargo build --locked --release --config .cargo/static.toml --target "$target"
-
 place=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$place"' EXIT
 pki() { "$gate" pki "$@" --dir "$place/pki" >/dev/null; }
@@ -80,7 +77,7 @@ wait "$gate_pid"
   # Without hashes and versions, which differ in the next build, and without callgrind's marks of recursion. The C
   # library has no section for each function: its names match nothing.
   sed -nE 's/^c?fn=\([0-9]+\) ([A-Za-z_].*)/\1/p' "$place/calls" |
-    sed -E "s/'[0-9]+$//; s/17h[0-9a-f]{16}E.*/17h*/; s/Cs[0-9A-Za-z]+_/Cs*_/g; s/^aws_lc_[0-9_]+_/aws_lc_*_/" |
+    sed -E "s/'[0-9]+$//; s/17h[0-9a-f]{16}E.*/17h*/; s/Cs[0-9A-Za-z]+_/Cs*_/g; s/aws_lc_[0-9_]+_/aws_lc_*_/" |
     LC_ALL=C sort -u | sed 's/.*/*(.text*.&)/'
   echo '} } INSERT BEFORE .text;'
 } >"$place/layout.ld"
