@@ -177,11 +177,11 @@ fn ten_thousand_silent_sockets_lock_nobody_out() {
             scrape(&gate, &pki);
         }
     }
-    let metrics = gate.metrics();
-    assert!(
-        metrics.open() <= 256.0,
-        "unfinished handshakes are capped: {metrics:?}"
-    );
+    // A worker takes in many at once, and whoever has to give way is gone a moment later. Nobody else leaves: the limit of
+    // time is an hour.
+    let metrics = gate.wait_for_metrics("unfinished handshakes are capped", |metrics| {
+        metrics.open() <= 256.0
+    });
     assert!(metrics.closed("over_limit") > 5_000.0, "{metrics:?}");
     drop(sockets);
 }
