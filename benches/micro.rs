@@ -22,7 +22,8 @@ use portcullis::policy::{Allow, Rule, judge};
 use portcullis::telemetry::{Metrics, Record, RouteMetrics, Session, Traffic};
 use portcullis::trust::load::{Files, load};
 use portcullis::trust::validate::validate;
-use portcullis::trust::{Trust, provider};
+use portcullis::crypto::provider;
+use portcullis::judge::Trust;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,

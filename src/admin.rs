@@ -20,13 +20,14 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::follow::reload::LastReload;
 use crate::gate::Sessions;
+use crate::identity::rfc3339;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::places::Places;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{OPENMETRICS, PROMETHEUS_TEXT};
-use crate::trust::reload::LastReload;
-use crate::trust::{CrlFacts, Facts, Generation, rfc3339};
+use crate::trust::{CrlFacts, Facts, Generation};
 
 /// Connections at once; over it the oldest is closed, so that silent ones keep no probe out.
 const CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(31);

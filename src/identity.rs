@@ -5,6 +5,7 @@
 //! certificate is refused. This file does no IO, reads no clock and makes no decision about who may pass.
 
 use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -81,9 +82,18 @@ impl Validity {
 
 /// An ASN.1 time as the clock has it. Before 1970 is long ago for every purpose here.
 pub fn unix_time(time: x509_parser::time::ASN1Time) -> UnixTime {
-    UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+    UnixTime::since_unix_epoch(Duration::from_secs(
         u64::try_from(time.timestamp()).unwrap_or(0),
     ))
+}
+
+/// A certificate's time as operators read it, `2026-11-23T02:33:11Z`.
+pub fn rfc3339(time: UnixTime) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
+    // Later than the year 9999 is how RFC 5280 section 4.1.2.5 writes "never".
+    time.map_or("never".to_owned(), |time| {
+        humantime::format_rfc3339_seconds(time).to_string()
+    })
 }
 
 /// Why a certificate's facts could not be established; such a certificate is refused.

@@ -10,11 +10,12 @@
 //!   same functions, or are clients.
 //! - [`serve`]: the composition root. Files judged, listeners bound, everything started and stopped in order.
 //! - `gate`: the path of a connection, `gate/mod.rs` from top to bottom: accept, handshake, admit, connect, pump.
-//! - [`trust`]: the path of credentials: a hint that files changed (`watch`), files to bytes (`load`), bytes to a
-//!   [`trust::Generation`] (`validate`), one swap (`reload`), one client's chain to a verdict (`verify`).
+//! - [`follow`]: keeps up with the files: a hint that they changed (`watch`), one look at them and one swap (`reload`).
+//! - [`trust`]: the path of credentials: files to bytes (`load`), bytes to a [`trust::Generation`] (`validate`).
 //! - [`admin`]: what can be seen over HTTP.
 //! - [`telemetry`]: what is told: metrics, one record per connection, the log.
 //! - [`config`]: what was written, and what it means.
+//! - [`judge`]: whether a client's certificate is good: chain, lists and time in, a verdict out.
 //! - [`policy`]: who may pass: the rules and the judge. [`identity`]: what a certificate says.
 //! - [`event`]: all the ways a connection can end. [`lifecycle`]: where the process stands. `places`:
 //!   who gives way when all places are taken. [`listen`] and [`harden`]:
@@ -29,7 +30,7 @@
 //!   generation, and nobody keeps a list of sessions to kill from: each watches for itself.
 //! - Each step takes the proof of the one before. Dialling the target takes an `Admitted`, which only admission makes,
 //!   from an `Authenticated`, which only a full handshake makes, from what a verifier found for this very connection.
-//! - `identity` and `policy` do no IO and read no clock. `trust::validate` does no IO. `gate` never reads a file.
+//! - `identity`, `policy` and `judge` do no IO and read no clock. `trust::validate` does no IO. `gate` never reads a file.
 //!   `trust` never sees a socket. `admin` never changes anything. Nothing but `telemetry` moves a metric.
 //! - Every wait has a deadline and every collection a bound. Every count is held by a value that gives it back when it
 //!   is dropped.
@@ -44,6 +45,8 @@ pub mod serve;
 
 pub mod gate;
 
+pub mod follow;
+
 pub mod trust;
 
 pub mod admin;
@@ -52,9 +55,13 @@ pub mod telemetry;
 
 pub mod config;
 
+pub mod judge;
+
 pub mod policy;
 
 pub mod identity;
+
+pub mod crypto;
 
 pub mod event;
 

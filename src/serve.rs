@@ -14,14 +14,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Listener};
 use crate::config::{Admin, Config, Flags, Problems};
+use crate::follow::reload::Reloader;
+use crate::follow::watch::Hints;
 use crate::gate::{self, Gate, Limits, Sessions};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::listen::{self, BindError};
 use crate::telemetry::Metrics;
 use crate::trust::load::load;
-use crate::trust::reload::Reloader;
 use crate::trust::validate::{Validated, validate};
-use crate::trust::watch::Hints;
 use crate::{harden, telemetry};
 
 /// Sessions that were told to end get this long to write their records.

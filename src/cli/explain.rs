@@ -18,9 +18,9 @@ use super::check::{Found, admits};
 use super::scrape::alert_name;
 use super::sheet::{Sheet, counted, expiry};
 use crate::config::{Flags, Place, Problem, Problems, Route};
-use crate::identity::{Client, printable};
+use crate::identity::{Client, printable, rfc3339};
 use crate::policy::SpkiPin;
-use crate::trust::{RouteTrust, rfc3339};
+use crate::trust::RouteTrust;
 
 /// The exit code of "no".
 const REFUSED: u8 = 3;

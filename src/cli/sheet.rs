@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use rustls::pki_types::UnixTime;
 
 use crate::identity::Validity;
-use crate::trust::rfc3339;
+use crate::identity::rfc3339;
 
 /// How wide text for people is.
 pub(super) const COLUMNS: usize = 80;

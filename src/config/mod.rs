@@ -25,6 +25,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::flags::{AdminFlag, Flags};
+pub use crate::judge::StaleCrl;
 use crate::policy::Allow;
 
 /// Everything `serve` needs to know.
@@ -103,15 +104,6 @@ pub enum TlsVersion {
     V1_2,
     /// TLS 1.3.
     V1_3,
-}
-
-/// What becomes of clients whose revocation list is past its `nextUpdate` (RFC 5280 section 5.1.2.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StaleCrl {
-    /// They are refused: what the list does not know is unknown.
-    Refuse,
-    /// The list counts as if it were new.
-    Accept,
 }
 
 /// A value and where it was written, for messages.

@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use super::limits::{AdmittedSlot, Limits, OverLimit};
 use crate::event::{Ended, Outcome};
 use crate::identity::Client;
+use crate::judge::{Refusal, Verified};
 use crate::policy::Admission;
-use crate::trust::{Generation, Refusal, RouteTrust, Verified};
+use crate::trust::{Generation, RouteTrust};
 
 /// How often a live session compares its certificate with the clock, which may be set while it waits.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);

@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::records::{self, Records};
 use crate::event::{Ended, Outcome};
-use crate::trust::{Finding, Refusal, RouteTrust, Verified, observe};
+use crate::judge::{Finding, Refusal, Verified, observe};
+use crate::trust::RouteTrust;
 
 /// How much of an unfinished handshake is kept: rustls takes messages of up to 64 KiB.
 const MOST_INCOMING: usize = 72 * 1024;

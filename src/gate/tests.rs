@@ -16,10 +16,11 @@ use tokio_rustls::client::TlsStream;
 use super::handshake::{self, Authenticated};
 use super::pump::{Ending, Pump, Receiver};
 use crate::config::LogFormat;
+use crate::crypto::provider;
 use crate::event::Outcome;
 use crate::policy::{Allow, Rule};
 use crate::telemetry::{Metrics, Traffic};
-use crate::trust::{RouteTrust, provider};
+use crate::trust::RouteTrust;
 
 const IDLE: Duration = Duration::from_secs(600);
 

@@ -8,8 +8,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::load::Content;
-use super::provider;
 use crate::config::Problem;
+use crate::crypto::provider;
 use crate::identity::{Validity, printable, unix_time};
 
 /// What people want to know of a revocation list.

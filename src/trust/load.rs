@@ -7,11 +7,11 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest;
 use rustix::fs::{CWD, Mode, OFlags, openat, readlink};
 use zeroize::Zeroizing;
 
 use crate::config::{Located, Place, Problem, Problems, Tls};
+use crate::crypto::{Digest, digest_of};
 
 /// No file of ours is larger; a larger one is a mistake, not a certificate.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
@@ -30,9 +30,6 @@ pub struct Files {
     /// True if each file was read through a folder that its writer never changes, so that they belong together.
     pub atomic: bool,
 }
-
-/// Tells contents apart without keeping them.
-pub type Digest = [u8; 32];
 
 impl Files {
     /// The digest of all of it.
@@ -53,18 +50,6 @@ impl Files {
                 .map(|content| &**content.bytes),
         )
     }
-}
-
-/// The digest of several byte strings, each with its length: no byte can move from one to the next unseen.
-pub(super) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut all = [0; 32];
-    all.copy_from_slice(context.finish().as_ref());
-    all
 }
 
 /// One file's bytes.

@@ -1,69 +1,36 @@
 //! Where trust comes from: files in, one immutable [`Generation`] out.
 //!
-//! [`watch`] says that files may have changed, [`load`] reads them, [`validate`] judges what they hold, [`reload`]
-//! publishes, [`verify`] asks a generation about one client. All that must change together (certificate, key, CAs,
+//! [`load`] reads files, [`validate`] judges what they hold. All that must change together (certificate, key, CAs,
 //! revocation lists, allow rules) lives in one generation; a connection takes one and is judged by nothing else. This
 //! module never sees a socket.
 
 mod crl;
 pub mod load;
-mod refusal;
-pub mod reload;
 pub mod validate;
-mod verify;
-pub mod watch;
-mod witness;
 
 #[cfg(test)]
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 #[cfg(test)]
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use ipnet::IpNet;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use self::load::Digest;
-use self::witness::Verifier;
 use crate::config::TlsVersion;
-use crate::identity::Validity;
+use crate::crypto::{Digest, provider};
+use crate::identity::{Validity, rfc3339};
+#[cfg(test)]
+use crate::judge::Revocation;
+use crate::judge::{Trust, Verifier};
 use crate::policy::Allow;
-use crate::telemetry::Summary;
 
 pub use self::crl::CrlFacts;
-pub use self::refusal::Refusal;
-pub use self::verify::{Trust, Verified};
-pub use self::witness::{Finding, observe};
-
-/// The one crypto provider: aws-lc-rs, post-quantum hybrid first, then X25519 and the NIST curves. rustls takes the first
-/// group of the client's list that is in ours; every client that offers the hybrid offers it first.
-pub fn provider() -> &'static Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
-        use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
-        let kx_groups = vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1];
-        Arc::new(CryptoProvider {
-            kx_groups,
-            ..aws_lc_rs::default_provider()
-        })
-    });
-    &PROVIDER
-}
-
-/// A certificate's time as operators read it, `2026-11-23T02:33:11Z`.
-pub(crate) fn rfc3339(time: UnixTime) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
-    // Later than the year 9999 is how RFC 5280 section 4.1.2.5 writes "never".
-    time.map_or("never".to_owned(), |time| {
-        humantime::format_rfc3339_seconds(time).to_string()
-    })
-}
 
 /// One consistent set of certificate, key, CAs and rules. Never changed; replaced as a whole.
 #[derive(Debug)]
@@ -87,20 +54,14 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// What all of it was made of.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
     /// What holds for the route at this place in the configuration.
     pub fn route(&self, index: usize) -> Option<&RouteTrust> {
         self.routes.get(index)
-    }
-
-    /// What the metrics say of it.
-    pub fn summary(&self) -> Summary {
-        Summary {
-            number: self.number,
-            server: self.server.validity,
-            client_ca: first_to_end(self.client_cas.iter().map(|facts| facts.validity))
-                .unwrap_or(self.server.validity),
-            crl: first_to_end(self.crls.iter().map(CrlFacts::life)),
-        }
     }
 
     /// What an operator should see to soon, as of `now`: what is in the last 30 % of its life, or past it. cert-manager
@@ -131,10 +92,6 @@ impl Generation {
         })
         .collect()
     }
-}
-
-fn first_to_end(lives: impl Iterator<Item = Validity>) -> Option<Validity> {
-    lives.min_by_key(|life| life.not_after)
 }
 
 /// What people want to know of a certificate.
@@ -229,7 +186,7 @@ impl RouteTrust {
         let anchor = webpki::anchor_from_trusted_cert(ca).unwrap().to_owned();
         let trust = Trust::new(
             [(anchor, Validity::of(&parsed))],
-            verify::Revocation {
+            Revocation {
                 lists: Vec::new(),
                 stale: crate::config::StaleCrl::Refuse,
                 next_update: None,
@@ -267,4 +224,4 @@ impl ResolvesServerCert for OneCertificate {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

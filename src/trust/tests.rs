@@ -13,36 +13,36 @@ use rustls::pki_types::CertificateDer;
 use crate::config::{Config, Flags};
 
 /// A CA and its key.
-pub(super) struct Ca(pub(super) CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Ca(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key.
-pub(super) struct Issued {
-    pub(super) der: CertificateDer<'static>,
-    pub(super) cert: String,
-    pub(super) key: String,
+pub(crate) struct Issued {
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
 impl Ca {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self::from(ca_params(name))
     }
 
-    pub(super) fn from(params: CertificateParams) -> Self {
+    pub(crate) fn from(params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
     /// An intermediate below this one.
-    pub(super) fn below(&self, params: CertificateParams) -> Self {
+    pub(crate) fn below(&self, params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
         Self(CertifiedIssuer::signed_by(params, key, &self.0).unwrap())
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    pub(super) fn issue(&self, params: &CertificateParams) -> Issued {
+    pub(crate) fn issue(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Issued {
@@ -52,16 +52,16 @@ impl Ca {
         }
     }
 
-    pub(super) fn server(&self) -> Issued {
+    pub(crate) fn server(&self) -> Issued {
         self.issue(&leaf_params("gate", ExtendedKeyUsagePurpose::ServerAuth))
     }
 
-    pub(super) fn client(&self, name: &str) -> Issued {
+    pub(crate) fn client(&self, name: &str) -> Issued {
         self.issue(&leaf_params(name, ExtendedKeyUsagePurpose::ClientAuth))
     }
 
     /// A revocation list that goes stale at `next_update`.
-    pub(super) fn list(&self, serials: &[u64], next_update: SystemTime) -> String {
+    pub(crate) fn list(&self, serials: &[u64], next_update: SystemTime) -> String {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: SystemTime::now().into(),
@@ -80,9 +80,9 @@ impl Ca {
     }
 }
 
-pub(super) const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
-pub(super) fn ca_params(name: &str) -> CertificateParams {
+pub(crate) fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -90,7 +90,7 @@ pub(super) fn ca_params(name: &str) -> CertificateParams {
     params
 }
 
-pub(super) fn leaf_params(name: &str, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
+pub(crate) fn leaf_params(name: &str, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
     params.extended_key_usages = vec![usage];
@@ -98,14 +98,14 @@ pub(super) fn leaf_params(name: &str, usage: ExtendedKeyUsagePurpose) -> Certifi
 }
 
 /// The flags of a command line.
-pub(super) fn flags(arguments: &[&str]) -> Flags {
+pub(crate) fn flags(arguments: &[&str]) -> Flags {
     let command = <Flags as clap::Args>::augment_args(Command::new("gate"));
     let matches = command.try_get_matches_from(["gate"].iter().chain(arguments));
     Flags::from_arg_matches(&matches.unwrap()).unwrap()
 }
 
 /// A configuration that lets in `client` and names no file that there is, and what more these flags say.
-pub(super) fn config(more: &[&str]) -> Config {
+pub(crate) fn config(more: &[&str]) -> Config {
     let base = [
         "--cert",
         "crt",

@@ -13,10 +13,10 @@ use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroize as _;
 
 use super::load::{Content, Files};
-use super::verify::Revocation;
-use super::{CrlFacts, Facts, Generation, OneCertificate, RouteTrust, Trust, crl, rfc3339};
+use super::{CrlFacts, Facts, Generation, OneCertificate, RouteTrust, crl};
 use crate::config::{Config, Problem, Problems, StaleCrl, Tls};
-use crate::identity::{Validity, general_name, printable};
+use crate::identity::{Validity, general_name, printable, rfc3339};
+use crate::judge::{Revocation, Trust};
 
 /// A generation that may be published, and what an operator should know of it.
 #[derive(Debug)]
@@ -101,7 +101,9 @@ fn vouching(
     // Reading a long revocation list again would cost seconds of CPU for nothing, and the verdicts would be lost.
     let same = previous.filter(|previous| {
         previous.trust_digest == files.trust_digest()
-            && previous.trust.is_governed_by(tls)
+            && previous
+                .trust
+                .is_governed_by(tls.stale_crl, tls.allow_missing_eku)
             && previous.client_cas.len() == cas.len()
     });
     if let Some(previous) = same {

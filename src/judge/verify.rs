@@ -12,10 +12,9 @@ use webpki::{
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use super::load::{Digest, digest_of};
-use super::provider;
+use super::StaleCrl;
 use super::refusal::Refusal;
-use crate::config::{StaleCrl, Tls};
+use crate::crypto::{Digest, digest_of, provider};
 use crate::identity::{Client, ClientAuthUsage, UnreadableCertificate, Validity};
 use crate::policy::{self, Admission, Allow};
 
@@ -37,11 +36,13 @@ pub struct Trust {
 
 /// The revocation lists; none means that revocation is not checked.
 #[derive(Debug)]
-pub(super) struct Revocation {
-    pub(super) lists: Vec<CertRevocationList<'static>>,
-    pub(super) stale: StaleCrl,
+pub struct Revocation {
+    /// The lists, newest first.
+    pub lists: Vec<CertRevocationList<'static>>,
+    /// What becomes of clients whose list is past its end.
+    pub stale: StaleCrl,
     /// When the first of the lists should be replaced by a newer one.
-    pub(super) next_update: Option<UnixTime>,
+    pub next_update: Option<UnixTime>,
 }
 
 /// A chain that holds, whose end entity is this client.
@@ -57,7 +58,7 @@ pub struct Verified {
 
 impl Trust {
     /// Puts CAs together, each with the time it is good, and the revocation lists.
-    pub(super) fn new(
+    pub fn new(
         cas: impl IntoIterator<Item = (TrustAnchor<'static>, Validity)>,
         revocation: Revocation,
         allow_missing_eku: bool,
@@ -85,8 +86,8 @@ impl Trust {
     }
 
     /// True if these settings would make the same of the same files.
-    pub(super) fn is_governed_by(&self, tls: &Tls) -> bool {
-        self.allow_missing_eku == tls.allow_missing_eku && self.revocation.stale == tls.stale_crl
+    pub fn is_governed_by(&self, stale: StaleCrl, allow_missing_eku: bool) -> bool {
+        self.allow_missing_eku == allow_missing_eku && self.revocation.stale == stale
     }
 
     /// Verifies a chain as of `now`: signatures, validity and revocation of every certificate in it, key usages, and

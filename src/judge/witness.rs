@@ -13,9 +13,9 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
-use super::provider;
 use super::refusal::{Refusal, certificate_error};
 use super::verify::{Trust, Verified};
+use crate::crypto::provider;
 use crate::policy::Allow;
 
 /// What a verifier found.
@@ -40,9 +40,11 @@ pub fn observe<R>(step: impl FnOnce() -> R) -> (R, Option<Finding>) {
 
 /// Verifies the client certificates of a route.
 #[derive(Debug)]
-pub(super) struct Verifier {
-    pub(super) trust: Arc<Trust>,
-    pub(super) allow: Arc<Allow>,
+pub struct Verifier {
+    /// The CAs.
+    pub trust: Arc<Trust>,
+    /// The rules.
+    pub allow: Arc<Allow>,
 }
 
 impl ClientCertVerifier for Verifier {

@@ -10,12 +10,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::Generation;
-use super::load::load;
-use super::validate::{Validated, validate};
 use super::watch::{Hint, Hints};
 use crate::config::{Config, Flags, Located, Problem, Problems, Tls};
-use crate::telemetry::Metrics;
+use crate::identity::Validity;
+use crate::telemetry::{Metrics, Summary};
+use crate::trust::load::load;
+use crate::trust::validate::{Validated, validate};
+use crate::trust::{CrlFacts, Generation};
 
 /// How long an update may be half-done before that is called a failure.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -93,7 +94,7 @@ impl Reloader {
         first: Generation,
         metrics: Arc<Metrics>,
     ) -> Self {
-        metrics.published(&first.summary());
+        metrics.published(&summary(&first));
         Self {
             flags,
             startup: config.clone(),
@@ -231,7 +232,7 @@ impl Reloader {
         ): (Config, Validated),
     ) {
         let (number, certificate) = (generation.number, generation.server.serial.clone());
-        self.metrics.published(&generation.summary());
+        self.metrics.published(&summary(&generation));
         self.metrics.reload_succeeded();
         self.published.send_replace(Arc::new(generation));
         self.config = config;
@@ -254,6 +255,21 @@ impl Reloader {
     }
 }
 
+/// What the metrics say of a generation.
+fn summary(generation: &Generation) -> Summary {
+    let lives = generation.client_cas.iter().map(|facts| facts.validity);
+    Summary {
+        number: generation.number,
+        server: generation.server.validity,
+        client_ca: first_to_end(lives).unwrap_or(generation.server.validity),
+        crl: first_to_end(generation.crls.iter().map(CrlFacts::life)),
+    }
+}
+
+fn first_to_end(lives: impl Iterator<Item = Validity>) -> Option<Validity> {
+    lives.min_by_key(|life| life.not_after)
+}
+
 /// Reads, compares, judges. Blocks.
 fn look(
     flags: Option<&Flags>,
@@ -268,7 +284,7 @@ fn look(
     let (wanted, restart) = followed()?;
     let files = load(&wanted.tls)?;
     let same_rules = wanted.same_trust(config);
-    if same_rules && files.digest() == current.digest {
+    if same_rules && files.digest() == *current.digest() {
         return Ok(Look {
             restart,
             changed: None,

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::*;
 use crate::config::LogFormat;
+use crate::judge::{Finding, Trust, Verified, observe};
 use crate::trust::tests::{Ca, Issued, flags};
-use crate::trust::{Finding, Trust, Verified, observe};
 
 struct Scene {
     folder: TempDir,
@@ -109,7 +109,7 @@ fn peer(servers: &Ca, client: &Issued) -> ClientConnection {
     roots.add(servers.0.der().clone()).unwrap();
     let chain = vec![CertificateDer::from_pem_slice(client.cert.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::clone(crate::trust::provider()))
+    let config = ClientConfig::builder_with_provider(Arc::clone(crate::crypto::provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)

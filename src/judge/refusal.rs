@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError, OtherError};
 
-use super::rfc3339;
-use crate::identity::{Client, ClientAuthUsage, UnreadableCertificate};
+use crate::identity::{Client, ClientAuthUsage, UnreadableCertificate, rfc3339};
 use crate::policy::NotAdmitted;
 
 /// Why a client may not pass.
