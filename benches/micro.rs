@@ -16,14 +16,14 @@ use std::time::{Duration, SystemTime};
 use clap::{Args as _, Command, FromArgMatches as _};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use portcullis::config::{Config, Flags};
+use portcullis::crypto::provider;
 use portcullis::event::{Ended, Outcome};
 use portcullis::identity::Client;
+use portcullis::judge::Trust;
 use portcullis::policy::{Allow, Rule, judge};
 use portcullis::telemetry::{Metrics, Record, RouteMetrics, Session, Traffic};
 use portcullis::trust::load::{Files, load};
 use portcullis::trust::validate::validate;
-use portcullis::crypto::provider;
-use portcullis::judge::Trust;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,

@@ -6,6 +6,8 @@
 
 mod crl;
 pub mod load;
+mod pem;
+mod server;
 pub mod validate;
 
 #[cfg(test)]
