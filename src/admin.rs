@@ -225,7 +225,7 @@ impl Admin {
             "last_failure": failure,
             "routes": routes.collect::<Vec<_>>(),
             "certificate": facts(&generation.server),
-            "client_ca": generation.client_cas.iter().map(facts).collect::<Vec<_>>(),
+            "client_ca": generation.client_cas.iter().map(|ca| facts(&ca.facts)).collect::<Vec<_>>(),
             "client_crl": generation.crls.iter().map(crl_facts).collect::<Vec<_>>(),
             "unsafe_settings": self.config.unsafe_settings(),
         })
@@ -266,8 +266,8 @@ fn crl_facts(facts: &CrlFacts) -> Value {
     json!({
         "issuer": facts.issuer,
         "entries": facts.entries,
-        "this_update": rfc3339(facts.this_update),
-        "next_update": rfc3339(facts.next_update),
+        "this_update": rfc3339(facts.life.not_before),
+        "next_update": rfc3339(facts.life.not_after),
         "file": facts.path.display().to_string(),
     })
 }

@@ -16,7 +16,7 @@ use crate::admin::{self, Listener};
 use crate::config::{Admin, Config, Flags, Problems};
 use crate::follow::reload::Reloader;
 use crate::follow::watch::Hints;
-use crate::gate::{self, Gate, Limits, Sessions};
+use crate::gate::{self, Gate, Limits, Sessions, Turns};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::listen::{self, BindError};
 use crate::telemetry::Metrics;
@@ -169,6 +169,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     let reloader = Reloader::new(flags, config.clone(), generation, Arc::clone(&metrics));
     let generations = reloader.generations();
     let limits = Limits::new(&limits);
+    let turns = Turns::new(config.threads);
     let routes = config.routes.iter().zip(metrics.routes()).enumerate();
     let gates = routes
         .map(|(index, (route, metrics))| {
@@ -178,6 +179,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
                 generations: generations.clone(),
                 timeouts: config.timeouts,
                 limits: limits.clone(),
+                turns: turns.clone(),
                 sessions: sessions.clone(),
                 metrics: Arc::clone(metrics),
                 lifecycle: lifecycle.clone(),

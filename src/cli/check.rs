@@ -148,10 +148,10 @@ fn client_cas(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
         if index > 0 {
             sheet.gap();
         }
-        sheet.fact("subject", named(&ca.subject));
-        sheet.fact("serial", &ca.serial);
-        sheet.fact("expires", expiry(ca.validity, now));
-        sheet.fact("file", ca.path.display());
+        sheet.fact("subject", named(&ca.facts.subject));
+        sheet.fact("serial", &ca.facts.serial);
+        sheet.fact("expires", expiry(ca.facts.validity, now));
+        sheet.fact("file", ca.facts.path.display());
     }
 }
 
@@ -167,7 +167,7 @@ fn revocation_lists(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
         }
         sheet.fact("issuer", named(&list.issuer));
         sheet.fact("revokes", counted(list.entries as u64, "", "certificate"));
-        sheet.fact("newer by", expiry(list.life(), now));
+        sheet.fact("newer by", expiry(list.life, now));
         sheet.fact("file", list.path.display());
     }
 }

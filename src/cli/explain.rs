@@ -19,6 +19,7 @@ use super::scrape::alert_name;
 use super::sheet::{Sheet, counted, expiry};
 use crate::config::{Flags, Place, Problem, Problems, Route};
 use crate::identity::{Client, printable, rfc3339};
+use crate::judge::Chain;
 use crate::policy::SpkiPin;
 use crate::trust::RouteTrust;
 
@@ -225,10 +226,12 @@ fn verdict(
     chain: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> bool {
-    let Some((leaf, intermediates)) = chain.split_first() else {
+    let Some((leaf, others)) = chain.split_first() else {
         return false;
     };
-    let admitted = match trust.trust.admit(&trust.allow, leaf, intermediates, now) {
+    let judged =
+        Chain::shown(leaf, others).and_then(|chain| trust.trust.admit(&trust.allow, &chain, now));
+    let admitted = match judged {
         Ok((verified, admission)) => {
             sheet.fact("verdict", "let in");
             sheet.fact("rule", printable(&admission.to_string()));

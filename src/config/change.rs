@@ -3,8 +3,9 @@
 use super::{Config, Place, Problem, Route, Tls};
 
 impl Config {
-    /// This configuration with the certificates and rules of `written`: the part that a running process follows. Also
-    /// says what else differs, which needs a restart.
+    /// This configuration, which is in force, with the certificates and rules of `written`: the part that a running
+    /// process follows. A route that is not there any more keeps the rules that it has, not those of the start. Also says
+    /// what else differs, which needs a restart.
     pub fn with_trust_of(&self, written: &Self) -> (Self, Vec<Problem>) {
         let mut followed = self.clone();
         followed.tls = written.tls.clone();

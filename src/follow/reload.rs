@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rustls::pki_types::UnixTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -14,9 +15,9 @@ use super::watch::{Hint, Hints};
 use crate::config::{Config, Flags, Located, Problem, Problems, Tls};
 use crate::identity::Validity;
 use crate::telemetry::{Metrics, Summary};
+use crate::trust::Generation;
 use crate::trust::load::load;
 use crate::trust::validate::{Validated, validate};
-use crate::trust::{CrlFacts, Generation};
 
 /// How long an update may be half-done before that is called a failure.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -27,11 +28,9 @@ const STILL: Duration = Duration::from_millis(50);
 /// Publishes generations.
 #[derive(Debug)]
 pub struct Reloader {
-    /// The command line, which names the configuration file that is read again; without it, `startup` stands.
+    /// The command line, which names the configuration file that is read again; without it, `config` stands.
     flags: Option<Flags>,
-    /// What the process was started with; listeners and targets stay as they are here.
-    startup: Config,
-    /// What the published generation was made with.
+    /// What the published generation was made with. Listeners and targets stay as they were at the start.
     config: Config,
     published: watch::Sender<Arc<Generation>>,
     metrics: Arc<Metrics>,
@@ -97,7 +96,6 @@ impl Reloader {
         metrics.published(&summary(&first));
         Self {
             flags,
-            startup: config.clone(),
             config,
             published: watch::Sender::new(Arc::new(first)),
             metrics,
@@ -182,14 +180,9 @@ impl Reloader {
     }
 
     async fn look(&self) -> Result<Look, String> {
-        let (flags, startup, config) = (
-            self.flags.clone(),
-            self.startup.clone(),
-            self.config.clone(),
-        );
+        let (flags, config) = (self.flags.clone(), self.config.clone());
         let current = Arc::clone(&self.published.borrow());
-        let look =
-            tokio::task::spawn_blocking(move || look(flags.as_ref(), &startup, &config, &current));
+        let look = tokio::task::spawn_blocking(move || look(flags.as_ref(), &config, &current));
         match look.await {
             Ok(look) => look.map_err(|problems| problems.to_string()),
             Err(_) => Err(
@@ -257,12 +250,13 @@ impl Reloader {
 
 /// What the metrics say of a generation.
 fn summary(generation: &Generation) -> Summary {
-    let lives = generation.client_cas.iter().map(|facts| facts.validity);
+    let now = UnixTime::now();
+    let lives = generation.vouching_cas(now).map(|ca| ca.facts.validity);
     Summary {
         number: generation.number,
         server: generation.server.validity,
         client_ca: first_to_end(lives).unwrap_or(generation.server.validity),
-        crl: first_to_end(generation.crls.iter().map(CrlFacts::life)),
+        crl: first_to_end(generation.crls.iter().map(|list| list.life)),
     }
 }
 
@@ -271,15 +265,10 @@ fn first_to_end(lives: impl Iterator<Item = Validity>) -> Option<Validity> {
 }
 
 /// Reads, compares, judges. Blocks.
-fn look(
-    flags: Option<&Flags>,
-    startup: &Config,
-    config: &Config,
-    current: &Generation,
-) -> Result<Look, Problems> {
+fn look(flags: Option<&Flags>, config: &Config, current: &Generation) -> Result<Look, Problems> {
     let followed = || match flags {
-        Some(flags) => Ok(startup.with_trust_of(&Config::parse(flags)?)),
-        None => Ok::<_, Problems>((startup.clone(), Vec::new())),
+        Some(flags) => Ok(config.with_trust_of(&Config::parse(flags)?)),
+        None => Ok::<_, Problems>((config.clone(), Vec::new())),
     };
     let (wanted, restart) = followed()?;
     let files = load(&wanted.tls)?;

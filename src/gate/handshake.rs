@@ -5,6 +5,7 @@
 //! never judges: the verifier inside the TLS configuration did, and what it found is kept.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::UnbufferedServerConnection;
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::records::{self, Records};
 use crate::event::{Ended, Outcome};
-use crate::judge::{Finding, Refusal, Verified, observe};
+use crate::judge::{Asked, Refusal, Verified};
 use crate::trust::RouteTrust;
 
 /// How much of an unfinished handshake is kept: rustls takes messages of up to 64 KiB.
@@ -29,7 +30,7 @@ pub(super) struct Authenticated {
     /// What protects the bytes from here on.
     pub(super) records: Records,
     /// What the verifier found.
-    pub(super) verified: Verified,
+    pub(super) verified: Arc<Verified>,
     pub(super) facts: TlsFacts,
 }
 
@@ -68,7 +69,12 @@ impl Error {
     pub(super) fn ended(&self) -> Ended {
         let outcome = match self {
             Self::Refused(Refusal::NotAdmitted { .. }) => Outcome::NotAdmitted,
-            Self::Refused(Refusal::Chain(_) | Refusal::KeyUsage(_) | Refusal::Unreadable(_))
+            Self::Refused(
+                Refusal::TooMany(_)
+                | Refusal::Unvouched(_)
+                | Refusal::Bad { .. }
+                | Refusal::Unreadable(_),
+            )
             | Self::Closed
             | Self::Io(_)
             | Self::Tls(_)
@@ -87,16 +93,16 @@ where
 {
     let tls = UnbufferedServerConnection::new(route.server_config());
     let mut tls = Box::new(tls.map_err(Error::Setup)?);
-    let mut found = None;
-    match negotiate(socket, &mut tls, &mut found).await {
+    let mut asked = Asked::default();
+    match negotiate(socket, &mut tls, &mut asked).await {
         Ok(behind) => {
             // A resumed session never meets the verifier; nothing here issues tickets, and this makes sure.
             let full = matches!(
                 tls.handshake_kind(),
                 Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
             );
-            match found {
-                Some(Finding::Admissible(verified)) if full => {
+            match asked {
+                Asked::Judged(Ok(verified)) if full => {
                     let facts = TlsFacts::of(&tls);
                     Ok(Authenticated {
                         records: Records::new(tls, behind).map_err(Error::Setup)?,
@@ -104,22 +110,22 @@ where
                         facts,
                     })
                 }
-                Some(Finding::Refused(refusal)) => Err(Error::Refused(refusal)),
-                Some(Finding::Admissible(_)) | None => Err(Error::Unjudged),
+                Asked::Judged(Err(refusal)) => Err(Error::Refused(refusal)),
+                Asked::Judged(Ok(_)) | Asked::Shown(_) | Asked::Nothing => Err(Error::Unjudged),
             }
         }
-        Err(error) => match (error, found) {
-            (Error::Tls(_), Some(Finding::Refused(refusal))) => Err(Error::Refused(refusal)),
+        Err(error) => match (error, asked) {
+            (Error::Tls(_), Asked::Judged(Err(refusal))) => Err(Error::Refused(refusal)),
             (error, _) => Err(error),
         },
     }
 }
 
-/// Returns what came in behind the client's last handshake message. `found` is what the verifier found, if it was asked.
+/// Returns what came in behind the client's last handshake message. `asked` is what the verifier found so far.
 async fn negotiate<S>(
     socket: &mut S,
     tls: &mut UnbufferedServerConnection,
-    found: &mut Option<Finding>,
+    asked: &mut Asked,
 ) -> Result<Vec<u8>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -127,10 +133,7 @@ where
     let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
     loop {
-        let (step, finding) = observe(|| step(tls, &mut incoming, &mut outgoing));
-        if finding.is_some() {
-            *found = finding;
-        }
+        let step = asked.lend(|| step(tls, &mut incoming, &mut outgoing));
         if !outgoing.is_empty() && !matches!(step, Ok(Step::Encoded)) {
             let sent = socket.write_all(&outgoing).await;
             outgoing.clear();

@@ -39,6 +39,7 @@ use crate::telemetry::{Record, RouteMetrics, Session, Traffic};
 use crate::trust::{Generation, RouteTrust};
 
 pub(crate) use self::accept::{Listener, accept};
+pub(crate) use self::admit::Turns;
 pub(crate) use self::limits::Limits;
 pub use self::sessions::Sessions;
 
@@ -52,6 +53,7 @@ pub(crate) struct Gate {
     pub(crate) generations: watch::Receiver<Arc<Generation>>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
+    pub(crate) turns: Turns,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<RouteMetrics>,
     pub(crate) lifecycle: Lifecycle,
@@ -102,8 +104,12 @@ impl Gate {
             _listed,
         } = opened;
         let mut pump = Pump::new(socket, target, records, &session.traffic);
-        let inadmissible =
-            admitted.until_inadmissible(self.index, session.source.ip(), &mut generations);
+        let inadmissible = admitted.until_inadmissible(
+            self.index,
+            session.source.ip(),
+            &mut generations,
+            &self.turns,
+        );
         let ended = self.relay(inadmissible, &mut pump).await;
         let target = pump.into_target();
         match ended {

@@ -4,21 +4,21 @@
 //! revocation lists, allow rules) lives in one generation; a connection takes one and is judged by nothing else. This
 //! module never sees a socket.
 
-mod crl;
+mod facts;
 pub mod load;
 mod pem;
 mod server;
 pub mod validate;
+mod vouching;
 
 #[cfg(test)]
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-#[cfg(test)]
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use ipnet::IpNet;
+use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -26,13 +26,14 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::config::TlsVersion;
 use crate::crypto::{Digest, provider};
-use crate::identity::{Validity, rfc3339};
+use crate::identity::rfc3339;
 #[cfg(test)]
-use crate::judge::Revocation;
+use crate::judge::{Bundle, Entry, Lists, StaleCrl};
 use crate::judge::{Trust, Verifier};
 use crate::policy::Allow;
 
-pub use self::crl::CrlFacts;
+use self::facts::left_out;
+pub use self::facts::{CaFacts, CrlFacts, Facts, UnreadableCa};
 
 /// One consistent set of certificate, key, CAs and rules. Never changed; replaced as a whole.
 #[derive(Debug)]
@@ -43,9 +44,11 @@ pub struct Generation {
     pub since: SystemTime,
     /// The gate's own certificate.
     pub server: Facts,
-    /// The CAs that vouch for clients.
-    pub client_cas: Vec<Facts>,
-    /// The revocation lists.
+    /// The certificates of the bundle, in the order of [`Trust::bundle`].
+    pub client_cas: Vec<CaFacts>,
+    /// The certificates of the bundle that are none.
+    pub unreadable_cas: Vec<UnreadableCa>,
+    /// The revocation lists, in the order of [`Trust::lists`].
     pub crls: Vec<CrlFacts>,
     /// What all of it was made of.
     digest: Digest,
@@ -66,18 +69,32 @@ impl Generation {
         self.routes.get(index)
     }
 
+    /// The certificates of the bundle that vouch for nobody at this time, a sentence each.
+    pub fn left_out(&self, now: UnixTime) -> Vec<String> {
+        let told = left_out(&self.trust, &self.client_cas, &self.unreadable_cas, now);
+        told.into_iter().map(|(_, words)| words).collect()
+    }
+
+    /// The CAs that vouch for clients at this time.
+    pub fn vouching_cas(&self, now: UnixTime) -> impl Iterator<Item = &CaFacts> {
+        let entries = self.trust.bundle().entries().iter().zip(&self.client_cas);
+        entries
+            .filter(move |(entry, _)| self.trust.vouches(entry, now))
+            .map(|(_, facts)| facts)
+    }
+
     /// What an operator should see to soon, as of `now`: what is in the last 30 % of its life, or past it. cert-manager
     /// renews after two thirds, so by then a renewal has failed.
     pub fn aging(&self, now: SystemTime) -> Vec<String> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let spans = [("certificate", &self.server)]
             .into_iter()
-            .chain(self.client_cas.iter().map(|facts| ("client CA", facts)))
+            .chain(self.client_cas.iter().map(|ca| ("client CA", &ca.facts)))
             .map(|(what, facts)| (what, &facts.subject, &facts.path, facts.validity))
             .chain(
                 self.crls
                     .iter()
-                    .map(|facts| ("revocation list", &facts.issuer, &facts.path, facts.life())),
+                    .map(|facts| ("revocation list", &facts.issuer, &facts.path, facts.life)),
             );
         let aged = spans.filter(|(.., life)| {
             let (from, to) = (life.not_before.as_secs(), life.not_after.as_secs());
@@ -94,21 +111,6 @@ impl Generation {
         })
         .collect()
     }
-}
-
-/// What people want to know of a certificate.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// The distinguished name, escaped and bounded.
-    pub subject: String,
-    /// The subject alternative names, escaped and bounded.
-    pub names: Vec<String>,
-    /// The serial number in hexadecimal.
-    pub serial: String,
-    /// When it is good.
-    pub validity: Validity,
-    /// The file it was read from.
-    pub path: std::path::PathBuf,
 }
 
 /// A generation as one route sees it.
@@ -168,8 +170,8 @@ impl RouteTrust {
                 .any(|network| network.contains(&source))
     }
 
-    /// The TLS configuration of the route's connections. What its verifier finds in a step of a handshake is told by
-    /// [`observe`].
+    /// The TLS configuration of the route's connections. What its verifier finds in a step of a handshake is in the
+    /// [`Asked`](crate::judge::Asked) that was lent for it.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.tls)
     }
@@ -184,17 +186,9 @@ impl RouteTrust {
         key: PrivateKeyDer<'static>,
         allow: Allow,
     ) -> Self {
-        let (_, parsed) = X509Certificate::from_der(ca).unwrap();
-        let anchor = webpki::anchor_from_trusted_cert(ca).unwrap().to_owned();
-        let trust = Trust::new(
-            [(anchor, Validity::of(&parsed))],
-            Revocation {
-                lists: Vec::new(),
-                stale: crate::config::StaleCrl::Refuse,
-                next_update: None,
-            },
-            false,
-        );
+        let entry = Entry::read(ca.clone()).unwrap();
+        let lists = Lists::new(Vec::new(), StaleCrl::Refuse);
+        let trust = Trust::new(Bundle::new(vec![entry]), lists, false);
         let key = CertifiedKey::from_der(vec![certificate], key, provider()).unwrap();
         Self::new(
             &Arc::new(trust),

@@ -151,10 +151,10 @@ fn the_alert_is_the_one_that_the_client_would_hear() {
     let expired = expired.expect("it can be issued");
     let ca = bench.authority.cert_pem();
     for (pem, alert) in [
-        (&*stranger.cert_pem, "decrypt_error"),
+        (&*stranger.cert_pem, "unknown_ca"),
         (&server.cert_pem, "unsupported_certificate"),
         (&expired.cert_pem, "certificate_expired"),
-        (ca, "certificate_unknown"),
+        (ca, "unsupported_certificate"),
     ] {
         bench.write("client.crt", pem);
         for (admitted, said) in bench.verdicts() {

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::*;
 use crate::config::LogFormat;
-use crate::judge::{Finding, Trust, Verified, observe};
+use crate::judge::{Asked, Trust, Verified};
 use crate::trust::tests::{Ca, Issued, flags};
 
 struct Scene {
@@ -79,27 +79,29 @@ impl Scene {
     }
 
     /// A session that was made under the current generation, and what the gate keeps of it.
-    fn session(&self) -> (ServerConnection, Verified) {
+    fn session(&self) -> (ServerConnection, Arc<Verified>) {
         let client = self.clients.client("client");
         let generation = self.current();
         let config = generation.route(0).unwrap().server_config();
-        let mut found = None;
+        let mut asked = Asked::default();
         let mut server = ServerConnection::new(config).unwrap();
         let mut peer = peer(&self.servers, &client);
         let mut wire = Vec::new();
         while peer.is_handshaking() || server.is_handshaking() {
             peer.write_tls(&mut wire).unwrap();
             server.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
-            let (taken, finding) = observe(|| server.process_new_packets().map(drop));
-            taken.unwrap();
-            found = finding.or(found);
+            asked
+                .lend(|| server.process_new_packets().map(drop))
+                .unwrap();
             server.write_tls(&mut wire).unwrap();
             peer.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
             peer.process_new_packets().unwrap();
         }
-        match found {
-            Some(Finding::Admissible(verified)) => (server, verified),
-            finding => unreachable!("{finding:?}"),
+        match asked {
+            Asked::Judged(Ok(verified)) => (server, verified),
+            asked @ (Asked::Nothing | Asked::Shown(_) | Asked::Judged(Err(_))) => {
+                unreachable!("{asked:?}")
+            }
         }
     }
 }
