@@ -7,8 +7,7 @@ mod traps;
 
 use std::time::SystemTime;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::UnixTime;
 
 use super::Failure;
 use super::sheet::{Sheet, counted, expiry};
@@ -17,18 +16,19 @@ use crate::config::{
 };
 use crate::identity::printable;
 use crate::policy::Allow;
+use crate::trust::Generation;
 use crate::trust::load::{Files, load};
 use crate::trust::validate::{Validated, validate};
 
-/// Says what serve would make of its configuration, without serving
+/// Validates the configuration without starting
 ///
 /// Reads the same flags, variables and file as serve and every file that they name, judges them with the same code,
 /// and says what was found: the certificate and whether the key is its own, the CAs, the routes and whom they admit,
 /// limits and timeouts. Whatever serve would refuse is refused here, all of it at once.
 ///
 /// Then it warns of what would serve today and fail later: a port inside the kernel's ephemeral range, a file that is
-/// mounted alone (subPath) and will never be renewed, a private key that every user can read, a certificate without a
-/// name; and of every setting that weakens the gate. Run it where the gate runs, as the user it runs as: ports, mounts
+/// mounted alone (subPath) and will never be renewed, a private key that every user can read, what some clients refuse
+/// in the certificate or its chain; and of every setting that weakens the gate. Run it where the gate runs, as the user it runs as: ports, mounts
 /// and modes are those of this machine.
 ///
 /// Nothing is listened on, so a port that is already taken is not noticed.
@@ -60,7 +60,7 @@ impl Check {
     /// With every problem that `serve` would refuse to start for.
     pub fn run(&self) -> Result<(), Failure> {
         let found = Found::new(&self.flags)?;
-        let traps = traps::all(&found.config, &found.validated.generation);
+        let traps = traps::all(&found.config);
         let now = UnixTime::now();
         report(&found, &traps, now)
             .print()
@@ -96,7 +96,7 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
         validated,
     } = found;
     let mut sheet = Sheet::default();
-    server_certificate(&mut sheet, files, validated, now);
+    server_certificate(&mut sheet, files, &validated.generation, now);
     client_cas(&mut sheet, validated, now);
     revocation_lists(&mut sheet, validated, now);
     for route in &config.routes {
@@ -124,21 +124,25 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
     sheet
 }
 
-fn server_certificate(sheet: &mut Sheet, files: &Files, validated: &Validated, now: UnixTime) {
-    let server = &validated.generation.server;
-    let chain = CertificateDer::pem_slice_iter(&files.cert.bytes).count();
+fn server_certificate(sheet: &mut Sheet, files: &Files, generation: &Generation, now: UnixTime) {
+    let Generation { server, shown, .. } = generation;
     sheet.heading("Server certificate");
     sheet.fact("file", files.cert.path.display());
     sheet.fact("subject", named(&server.subject));
     sheet.list("names", or_none(&server.names));
     sheet.fact("serial", &server.serial);
     sheet.fact("expires", expiry(server.validity, now));
-    sheet.fact("chain", counted(chain as u64, "", "certificate"));
+    let sent = counted(shown.sent as u64, "", "certificate");
+    match shown.held.saturating_sub(shown.sent) {
+        0 => sheet.fact("chain", sent),
+        unsent => sheet.fact("chain", format_args!("{sent}, {unsent} more not sent")),
+    }
     // Else it would not have been validated.
     sheet.fact(
         "key",
         format_args!("{} (matches)", files.key.path.display()),
     );
+    sheet.fact("", &shown.key);
 }
 
 fn client_cas(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {

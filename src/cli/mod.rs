@@ -109,7 +109,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Check(check) => check.run()?,
         Command::Explain(explain) => return explain.run(),
         Command::Pki(pki) => return pki.run().map_err(Failure::Unusable),
-        Command::Scrape(scrape) => return scrape.run().map_err(Failure::Unusable),
+        Command::Scrape(scrape) => return scrape.run(),
         Command::Probe(probe) => return probe.run(),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,12 +1,13 @@
 //! Where trust comes from: files in, one immutable [`Generation`] out.
 //!
-//! [`load`] reads files, [`validate`] judges what they hold. All that must change together (certificate, key, CAs,
+//! [`load`] reads files, [`validate`] judges what they hold, [`own`] the certificate and key that are ours. All that must change together (certificate, key, CAs,
 //! revocation lists, allow rules) lives in one generation; a connection takes one and is judged by nothing else. This
 //! module never sees a socket.
 
 mod facts;
 pub mod load;
-mod pem;
+pub mod own;
+pub(crate) mod pem;
 mod server;
 pub mod validate;
 mod vouching;
@@ -34,6 +35,7 @@ use crate::policy::Allow;
 
 use self::facts::left_out;
 pub use self::facts::{CaFacts, CrlFacts, Facts, UnreadableCa};
+pub use self::server::Shown;
 
 /// One consistent set of certificate, key, CAs and rules. Never changed; replaced as a whole.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Generation {
     pub since: SystemTime,
     /// The gate's own certificate.
     pub server: Facts,
+    /// What else of it clients see.
+    pub shown: Shown,
     /// The certificates of the bundle, in the order of [`Trust::bundle`].
     pub client_cas: Vec<CaFacts>,
     /// The certificates of the bundle that are none.

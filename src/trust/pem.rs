@@ -6,7 +6,7 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use super::load::Content;
 use crate::config::Problem;
 
-pub(super) fn certificates(file: &Content) -> Result<Vec<CertificateDer<'static>>, Problem> {
+pub(crate) fn certificates(file: &Content) -> Result<Vec<CertificateDer<'static>>, Problem> {
     CertificateDer::pem_slice_iter(&file.bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| {

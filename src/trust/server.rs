@@ -1,101 +1,91 @@
-//! The gate's own certificate and key: bytes in, what rustls serves with and what people want to know of it out.
+//! The gate's own certificate and key: files in, what rustls serves with and what people want to know of it out.
 
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+mod line;
+mod remarks;
+
+use rustls::pki_types::UnixTime;
 use rustls::sign::CertifiedKey;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer as _;
-use zeroize::Zeroize as _;
 
+use self::line::line;
 use super::Facts;
 use super::load::{Content, Files};
-use super::pem::{certificates, pem_reason};
+use super::own::{Certificate, Kind, Own};
 use super::validate::facts;
 use crate::config::Problem;
-use crate::identity::rfc3339;
+use crate::identity::{Validity, rfc3339};
 
-pub(super) fn certified_key(
-    files: &Files,
-    now: UnixTime,
-) -> Result<(CertifiedKey, Facts), Vec<Problem>> {
-    let chain = certificates(&files.cert).and_then(|chain| match chain.first() {
-        Some(leaf) => Ok((facts(leaf, &files.cert)?, chain)),
-        None => Err(files
-            .cert
-            .problem("no PEM block CERTIFICATE in it; it must hold the chain, leaf first")),
-    });
-    let key = private_key(&files.key);
-    let ((facts, chain), mut key) = match (chain, key) {
-        (Ok(chain), Ok(key)) => (chain, key),
-        (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
-    };
-    let mut problems = Vec::new();
-    if facts.validity.not_after < now {
-        problems.push(files.cert.problem(format!(
-            "expired at {}; renew it",
-            rfc3339(facts.validity.not_after)
-        )));
-    } else if now < facts.validity.not_before {
-        let from = rfc3339(facts.validity.not_before);
-        problems.push(files.cert.problem(format!(
-            "not valid before {from}; check this machine's clock or reissue it"
-        )));
-    }
-    problems.extend(broken_link(&files.cert, &chain));
-    let signing_key = any_supported_type(&key);
-    // The signing key has a copy of its own, which aws-lc wipes.
-    key.zeroize();
-    match signing_key.map(|signing_key| CertifiedKey::new(chain, signing_key)) {
-        Ok(certified) => match certified.keys_match() {
-            Ok(()) if problems.is_empty() => return Ok((certified, facts)),
-            Ok(()) => {}
-            Err(_) => problems.push(files.key.problem(format!(
-                "the key does not belong to the first certificate of {}; put both from the same issue, leaf first",
-                files.cert.path.display()
-            ))),
-        },
-        Err(error) => problems.push(files.key.problem(format!(
-            "{error}; use an RSA, ECDSA P-256/P-384/P-521 or Ed25519 key"
-        ))),
-    }
-    Err(problems)
+/// What the gate serves with.
+pub(super) struct Server {
+    pub(super) certified: CertifiedKey,
+    pub(super) facts: Facts,
+    pub(super) shown: Shown,
+    /// What does not make it unusable.
+    pub(super) warnings: Vec<Problem>,
 }
 
-/// Clients follow the chain from the leaf: each certificate must be issued by the next.
-fn broken_link(file: &Content, chain: &[CertificateDer<'_>]) -> Option<Problem> {
-    let parsed: Vec<_> = chain
+/// What the gate shows to whoever connects.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Of what kind its key is.
+    pub key: Kind,
+    /// How many certificates it sends.
+    pub sent: usize,
+    /// How many its file holds.
+    pub held: usize,
+}
+
+pub(super) fn server(files: &Files, now: UnixTime) -> Result<Server, Vec<Problem>> {
+    let file = &files.cert;
+    let Own { chain, key, kind } = Own::read(file, &files.key)?;
+    let certificates: Vec<_> = chain
         .iter()
-        .filter_map(|der| X509Certificate::from_der(der).ok())
-        .map(|(_, c)| c)
+        .filter_map(|der| Certificate::read(der).ok())
         .collect();
-    let broken = parsed
+    let line = line(&certificates).map_err(|what| file.problem(what));
+    let facts = match chain.first() {
+        Some(leaf) => facts(leaf, file).and_then(|facts| in_time(facts, file, now)),
+        None => return Err(Vec::new()),
+    };
+    let (line, facts) = match (line, facts) {
+        (Ok(line), Ok(facts)) => (line, facts),
+        (line, facts) => return Err([facts.err(), line.err()].into_iter().flatten().collect()),
+    };
+    let remarks = remarks::remarks(&line.sent, now);
+    let warnings = line.warnings.into_iter().chain(remarks);
+    let sent: Vec<_> = line
+        .sent
         .iter()
-        .zip(parsed.iter().skip(1))
-        .position(|(one, next)| one.issuer() != next.subject())?;
-    Some(file.problem(format!(
-        "certificate {} is not issued by certificate {}; put the chain in order, leaf first",
-        broken + 1,
-        broken + 2
-    )))
-}
-
-fn private_key(file: &Content) -> Result<PrivateKeyDer<'static>, Problem> {
-    PrivateKeyDer::from_pem_slice(&file.bytes).map_err(|error| {
-        if !matches!(error, pem::Error::NoItemsFound) {
-            return file.problem(format!("{}; put the PEM key there", pem_reason(&error)));
-        }
-        if contains(&file.bytes, b"ENCRYPTED PRIVATE KEY") {
-            return file.problem(
-                "the key is encrypted, and nobody is there to type a password; store it decrypted, readable by the gate only",
-            );
-        }
-        file.problem("no PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY in it; put the PEM key there")
+        .map(|it| it.certificate.der.clone())
+        .collect();
+    Ok(Server {
+        shown: Shown {
+            key: kind,
+            sent: sent.len(),
+            held: chain.len(),
+        },
+        warnings: warnings.map(|what| file.problem(what)).collect(),
+        certified: CertifiedKey::new(sent, key),
+        facts,
     })
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
+fn in_time(facts: Facts, file: &Content, now: UnixTime) -> Result<Facts, Problem> {
+    let Validity {
+        not_before,
+        not_after,
+    } = facts.validity;
+    if not_after < now {
+        let since = rfc3339(not_after);
+        return Err(file.problem(format!("expired at {since}; renew it")));
+    }
+    if now < not_before {
+        let from = rfc3339(not_before);
+        return Err(file.problem(format!(
+            "not valid before {from}; check this machine's clock or reissue it"
+        )));
+    }
+    Ok(facts)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::load::{Content, Files};
-use super::server::certified_key;
+use super::server::{Server, server};
 use super::vouching::{Vouching, vouching};
 use super::{Facts, Generation, OneCertificate, RouteTrust};
 use crate::config::{Config, Problem, Problems};
@@ -38,23 +38,29 @@ pub fn validate(
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO));
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
-    let server = certified_key(files, now)
+    let server = server(files, now)
         .map_err(|found| problems.extend(found))
         .ok();
     let vouching = vouching(&config.tls, files, previous, now, &mut warnings)
         .map_err(|found| problems.extend(found))
         .ok();
-    let (Some((key, server)), Some(vouching), true) = (server, vouching, problems.is_empty())
-    else {
+    let (Some(server), Some(vouching), true) = (server, vouching, problems.is_empty()) else {
         return Err(Problems(problems));
     };
+    let Server {
+        certified,
+        facts,
+        shown,
+        warnings: of_the_server,
+    } = server;
+    warnings.extend(of_the_server);
     let Vouching {
         trust,
         client_cas,
         unreadable_cas,
         crls,
     } = vouching;
-    let server_key = Arc::new(OneCertificate(Arc::new(key)));
+    let server_key = Arc::new(OneCertificate(Arc::new(certified)));
     let routes = config.routes.iter().map(|route| {
         RouteTrust::new(
             &trust,
@@ -67,7 +73,8 @@ pub fn validate(
     let generation = Generation {
         number: previous.map_or(1, |previous| previous.number + 1),
         since,
-        server,
+        server: facts,
+        shown,
         client_cas,
         unreadable_cas,
         crls,

@@ -20,6 +20,7 @@ mod evict;
 mod handshake;
 mod image;
 mod limits;
+mod own;
 mod prometheus;
 mod proxy;
 mod record;

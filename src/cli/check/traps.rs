@@ -13,23 +13,15 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Admin, Config, Located, Problem, TargetAddress};
 use crate::listen;
-use crate::trust::Generation;
 
 /// The most ports that one warning names.
 const NAMED_PORTS: usize = 8;
 
 /// Every trap in this configuration, as one sentence each.
-pub(super) fn all(config: &Config, generation: &Generation) -> Vec<String> {
+pub(super) fn all(config: &Config) -> Vec<String> {
     let mut traps = Vec::new();
     for setting in config.unsafe_settings() {
         traps.push(format!("this weakens the gate: {setting}"));
-    }
-    if generation.server.names.is_empty() {
-        let path = config.tls.cert.value.display();
-        traps.push(format!(
-            "{path:?}: the certificate has no subject alternative name, and Prometheus, curl and browsers look at \
-             nothing else; issue it with one"
-        ));
     }
     traps.extend(world_readable(&config.tls.key).map(|trap| trap.to_string()));
     traps.extend(pinned_files(config));
