@@ -15,9 +15,9 @@ use x509_parser::prelude::FromDer as _;
 
 use super::Failure;
 use super::check::{Found, admits};
-use super::scrape::alert_name;
 use super::sheet::{Sheet, counted, expiry};
 use crate::config::{Flags, Place, Problem, Problems, Route};
+use crate::gate::alert_name;
 use crate::identity::{Client, printable, rfc3339};
 use crate::judge::Chain;
 use crate::policy::SpkiPin;

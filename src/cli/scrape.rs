@@ -22,7 +22,6 @@ use rustls::pki_types::ServerName;
 
 pub use self::credentials::{ClientFiles, Credentials, read};
 pub use self::exchange::{Request, Response, TlsFacts, get};
-pub(super) use self::refusal::alert_name;
 pub use self::refusal::{Refusal, Step};
 pub use self::url::{InvalidUrl, Url};
 use super::Failure;

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{CipherSuite, HandshakeKind, PeerIncompatible, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::records::{self, Records};
+use super::tls_error;
 use crate::event::{Ended, Outcome};
 use crate::judge::{Asked, Refusal, Verified};
 use crate::trust::RouteTrust;
@@ -55,14 +56,14 @@ pub(super) enum Error {
     #[error(transparent)]
     Refused(Refusal),
     /// TLS itself failed; the client was told by an alert.
-    #[error("{}", tls_reason(.0))]
-    Tls(rustls::Error),
+    #[error("{0}")]
+    Tls(tls_error::Failure),
     /// No verifier vouches for this connection: it must not go on.
     #[error("the handshake ended without a judgement of the client's certificate")]
     Unjudged,
     /// rustls cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Setup(rustls::Error),
+    #[error("TLS cannot be set up inside the gate")]
+    Setup(#[source] rustls::Error),
 }
 
 impl Error {
@@ -207,7 +208,7 @@ fn step(
     tls: &mut UnbufferedServerConnection,
     incoming: &mut Incoming,
     outgoing: &mut Vec<u8>,
-) -> Result<Step, rustls::Error> {
+) -> Result<Step, tls_error::Failure> {
     let UnbufferedStatus { discard, state } = tls.process_tls_records(incoming.shown());
     let step = match state {
         Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -229,6 +230,7 @@ fn step(
         )),
         Err(error) => Err(error),
     };
+    let step = step.map_err(|error| tls_error::Failure::new(error, incoming.shown()));
     incoming.discard(discard);
     if tls.is_handshaking() && matches!(step, Ok(Step::Done)) {
         return Ok(Step::NeedsMore);
@@ -264,7 +266,7 @@ async fn receive<S: AsyncRead + Unpin>(
     incoming: &mut Vec<u8>,
 ) -> Result<(), Error> {
     if incoming.len() >= MOST_INCOMING {
-        return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord));
+        return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord.into()));
     }
     incoming.reserve_exact(READ);
     match socket.read_buf(incoming).await {
@@ -314,41 +316,5 @@ impl TlsFacts {
             cipher,
             group: group.unwrap_or("unknown"),
         }
-    }
-}
-
-/// What failed in words that name no library.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "rustls' error is open-ended; the rest keeps its own words"
-)]
-fn tls_reason(error: &rustls::Error) -> String {
-    use rustls::Error;
-    match error {
-        Error::NoCertificatesPresented => "the client presented no certificate".to_owned(),
-        Error::InvalidMessage(_) => "the client does not speak TLS, or broken TLS".to_owned(),
-        Error::AlertReceived(rustls::AlertDescription::CloseNotify) => {
-            "the client closed the connection before the handshake was over".to_owned()
-        }
-        Error::AlertReceived(alert) => {
-            format!(
-                "the client gave up with alert {alert:?}: it does not accept the gate's certificate or settings"
-            )
-        }
-        Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
-        ) => "the client offers no TLS version that --tls-min lets in".to_owned(),
-        Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
-            "the client offers TLS 1.2 without the extended master secret".to_owned()
-        }
-        Error::PeerIncompatible(why) => {
-            format!("the client and the gate have nothing in common: {why:?}")
-        }
-        Error::PeerMisbehaved(why) => format!("the client broke the protocol: {why:?}"),
-        Error::InvalidCertificate(why) => {
-            format!("the client's proof of its key or its certificate is wrong: {why:?}")
-        }
-        other => other.to_string(),
     }
 }

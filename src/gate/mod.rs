@@ -15,6 +15,7 @@ mod records;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod tls_error;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub(crate) use self::accept::{Listener, accept};
 pub(crate) use self::admit::Turns;
 pub(crate) use self::limits::Limits;
 pub use self::sessions::Sessions;
+pub(crate) use self::tls_error::alert_name;
 
 /// What the connections of one route share.
 #[derive(Debug)]

@@ -17,8 +17,9 @@ use super::records::{Entry, Record};
 use super::show::{Show, quoted, took};
 use super::stage::Stage;
 use super::target::PAGES;
-use crate::cli::scrape::{self, ClientFiles, Credentials, Request, alert_name, get};
+use crate::cli::scrape::{self, ClientFiles, Credentials, Request, get};
 use crate::event::Outcome;
+use crate::gate::alert_name;
 
 /// How long one scrape may take, and how long its record.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::TlsFacts;
 use super::meanings;
+use crate::gate::alert_name;
 use crate::identity::printable;
 
 /// Why there is no good answer.
@@ -206,12 +207,4 @@ pub(super) fn is_reset(kind: io::ErrorKind) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
     )
-}
-
-/// The name of RFC 8446 section 6, which is what other programs show.
-pub(in crate::cli) fn alert_name(alert: AlertDescription) -> String {
-    match meanings::alert(alert) {
-        Some(row) => row.name.to_owned(),
-        None => format!("{alert:?}"),
-    }
 }
