@@ -10,6 +10,7 @@ mod meanings;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod untrusted;
 mod url;
 
 use std::io::{self, Write};
