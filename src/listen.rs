@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Located, Place};
+use crate::config::{Located, Place, Route};
 
 /// How many connections the kernel holds for the accept loop.
 const BACKLOG: i32 = 1024;
@@ -21,6 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct BindError {
     place: Place,
     address: SocketAddr,
+    /// The environment variable that the address comes from.
+    variable: Option<Arc<str>>,
     source: io::Error,
     tried: Duration,
 }
@@ -30,10 +33,18 @@ impl fmt::Display for BindError {
         let Self {
             place,
             address,
+            variable,
             source,
             tried,
         } = self;
         write!(f, "{place}: \"{address}\": {source}")?;
+        if let Some(variable) = variable {
+            write!(
+                f,
+                "; the variable {variable} is {:?}",
+                address.ip().to_string()
+            )?;
+        }
         if source.kind() == io::ErrorKind::AddrInUse {
             write!(
                 f,
@@ -52,10 +63,15 @@ impl fmt::Display for BindError {
             return Ok(());
         }
         if source.kind() == io::ErrorKind::AddrNotAvailable {
-            return write!(
-                f,
-                "; no interface of this host has the address: use one that it has, or 0.0.0.0"
-            );
+            f.write_str(
+                "; no interface of this host has the address: use one that it has, or 0.0.0.0",
+            )?;
+            if variable.is_some() {
+                f.write_str(
+                    " (a pod reads the node's address, status.hostIP, once: after the node got another, start it anew)",
+                )?;
+            }
+            return Ok(());
         }
         if source.kind() == io::ErrorKind::PermissionDenied {
             return write!(
@@ -68,6 +84,15 @@ impl fmt::Display for BindError {
 }
 
 impl std::error::Error for BindError {}
+
+/// As [`bind`], for a route, whose address may come from an environment variable.
+pub async fn bind_route(route: &Route, patience: Duration) -> Result<TcpListener, BindError> {
+    let bound = bind(&route.listen, patience).await;
+    bound.map_err(|error| BindError {
+        variable: route.listen_variable.clone(),
+        ..error
+    })
+}
 
 /// Binds and listens, ready for any runtime to take over. A taken port, or an address that is not there yet, is tried
 /// again with growing pauses for up to `patience`. `SO_REUSEPORT` is never set: with it, another process of the same
@@ -93,6 +118,7 @@ pub async fn bind(
             return Err(BindError {
                 place: listen.place.clone(),
                 address: listen.value,
+                variable: None,
                 source,
                 tried,
             });
@@ -187,5 +213,34 @@ mod tests {
         let waiting = bind(&listen, Duration::from_secs(10));
         let (bound, ()) = tokio::join!(waiting, async { drop(taken) });
         assert_eq!(bound.unwrap().local_addr().unwrap(), listen.value);
+    }
+
+    #[test]
+    fn an_address_that_is_not_here_is_told_with_the_variable_that_holds_it() {
+        for (variable, said) in [
+            (
+                Some("NODE_IP".into()),
+                "; the variable NODE_IP is \"192.0.2.1\"; no interface of this host has the address",
+            ),
+            (
+                None,
+                "; no interface of this host has the address: use one that it has, or 0.0.0.0",
+            ),
+        ] {
+            let error = BindError {
+                place: Place::Flag("--listen"),
+                address: "192.0.2.1:54899".parse().unwrap(),
+                source: io::ErrorKind::AddrNotAvailable.into(),
+                tried: Duration::ZERO,
+                variable: variable.clone(),
+            };
+            let error = error.to_string();
+            assert!(error.contains(said), "{said}: {error}");
+            assert_eq!(
+                error.contains("status.hostIP"),
+                variable.is_some(),
+                "{error}"
+            );
+        }
     }
 }

@@ -151,7 +151,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
 
     let mut listeners = Vec::new();
     for route in &config.routes {
-        listeners.push(listen::bind(&route.listen, config.timeouts.bind).await?);
+        listeners.push(listen::bind_route(route, config.timeouts.bind).await?);
     }
     let admin_listener = admin_listener(&config).await?;
     let listening = listeners

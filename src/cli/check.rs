@@ -28,8 +28,8 @@ use crate::trust::validate::{Validated, validate};
 ///
 /// Then it warns of what would serve today and fail later: a port inside the kernel's ephemeral range, a file that is
 /// mounted alone (subPath) and will never be renewed, a private key that every user can read, what some clients refuse
-/// in the certificate or its chain; and of every setting that weakens the gate. Run it where the gate runs, as the user it runs as: ports, mounts
-/// and modes are those of this machine.
+/// in the certificate or its chain; and of every setting that weakens the gate. Run it where the gate runs, as the user
+/// it runs as: ports, mounts and modes are those of this machine.
 ///
 /// Nothing is listened on, so a port that is already taken is not noticed.
 #[derive(Debug, clap::Args)]
@@ -178,7 +178,13 @@ fn revocation_lists(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
 
 /// What a route is, below a heading with its name.
 fn about_route(sheet: &mut Sheet, route: &Route) {
-    sheet.fact("listens", route.listen.value);
+    match &route.listen_variable {
+        None => sheet.fact("listens", route.listen.value),
+        Some(variable) => sheet.fact(
+            "listens",
+            format_args!("{} (the variable {variable})", route.listen.value),
+        ),
+    }
     match route.target.is_unsafe() {
         false => sheet.fact("target", &route.target),
         true => sheet.fact(

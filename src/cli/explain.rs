@@ -41,10 +41,12 @@ const REFUSED: u8 = 3;
 #[command(after_long_help = "\
 Examples:
   portcullis explain --client-cert client.crt --config gate.toml
-  portcullis explain --client-cert client.crt --config gate.toml --route kube-proxy
+  portcullis explain --client-cert client.crt --config gate.toml \\
+    --route kube-proxy
 
   The pin of a key, for --allow-spki:
-    portcullis explain --client-cert client.crt --config gate.toml | grep spki
+    portcullis explain --client-cert client.crt --config gate.toml |
+      grep spki
 
 Exit codes:
   0  let in by at least one of the routes asked about

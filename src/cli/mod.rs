@@ -34,7 +34,6 @@ use crate::serve;
     max_term_width = 80,
     arg_required_else_help = true,
     subcommand_required = true,
-    disable_help_subcommand = true,
     after_long_help = "\
 Example:
   portcullis serve --allow-dns prometheus.monitoring.svc
@@ -63,7 +62,7 @@ enum Command {
 
 /// Runs the gate
 ///
-/// Listens with TLS, asks every client for a certificate, and lends the target to those whose certificate is good and
+/// Listens with TLS, asks every client for a certificate, and relays those to the target whose certificate is good and
 /// named by an --allow-... rule. Without such a rule it refuses to start.
 ///
 /// Every flag has an environment variable. A flag wins over its variable, the variable over the file, the file over
@@ -72,7 +71,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  Lend 127.0.0.1:54898 to Prometheus, with the files of a mounted Secret:
+  Open 127.0.0.1:54898 to Prometheus, with the files of a mounted Secret:
     portcullis serve --allow-dns prometheus.monitoring.svc
 
   Another target, and only from the pod network:

@@ -41,9 +41,10 @@ const COLUMNS: usize = 80;
 /// --server-name. TLS 1.3 and 1.2 are spoken, with a post-quantum key exchange where the server has it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Example:
+Examples:
   portcullis scrape https://localhost:54899/metricz
-  portcullis scrape --server-name portcullis.internal https://10.0.0.7:54899/metricz
+  portcullis scrape --server-name portcullis.internal \\
+    https://10.0.0.7:54899/metricz
   portcullis scrape --no-cert https://[::1]:54899/     # shows the refusal
 
 The default files are those of `portcullis pki issue client client`.

@@ -156,6 +156,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Where clients connect.
     pub listen: Located<SocketAddr>,
+    /// The environment variable that the address of `listen` comes from, if it was written as one.
+    pub listen_variable: Option<Arc<str>>,
     /// Where admitted bytes go.
     pub target: Target,
     /// Which verified clients may pass.
