@@ -21,7 +21,7 @@ use super::pem;
 use crate::config::Problem;
 
 /// No chain is longer: what is, is a CA bundle in the wrong place.
-const MOST_CERTIFICATES: usize = 64;
+const MOST_CERTIFICATES: usize = 32;
 /// How DER begins, and no text does.
 const SEQUENCE: u8 = 0x30;
 

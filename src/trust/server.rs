@@ -3,13 +3,14 @@
 mod line;
 mod remarks;
 
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::sign::CertifiedKey;
 
 use self::line::line;
 use super::Facts;
-use super::load::{Content, Files};
+use super::load::Files;
 use super::own::{Certificate, Kind, Own};
+use super::pem::certificates;
 use super::validate::facts;
 use crate::config::Problem;
 use crate::identity::{Validity, rfc3339};
@@ -36,27 +37,31 @@ pub struct Shown {
 
 pub(super) fn server(files: &Files, now: UnixTime) -> Result<Server, Vec<Problem>> {
     let file = &files.cert;
-    let Own { chain, key, kind } = Own::read(file, &files.key)?;
-    let certificates: Vec<_> = chain
+    let out_of_time = certificates(file)
+        .ok()
+        .and_then(|chain| out_of_time(chain.first()?, now))
+        .map(|what| file.problem(what));
+    let Own { chain, key, kind } = match Own::read(file, &files.key) {
+        Ok(own) => own,
+        Err(problems) => return Err(problems.into_iter().chain(out_of_time).collect()),
+    };
+    let read: Vec<_> = chain
         .iter()
         .filter_map(|der| Certificate::read(der).ok())
         .collect();
-    let line = line(&certificates).map_err(|what| file.problem(what));
-    let facts = match chain.first() {
-        Some(leaf) => facts(leaf, file).and_then(|facts| in_time(facts, file, now)),
-        None => return Err(Vec::new()),
+    let line = line(&read).map_err(|what| file.problem(what));
+    let line = match (line, out_of_time) {
+        (Ok(line), None) => line,
+        (line, problem) => return Err(problem.into_iter().chain(line.err()).collect()),
     };
-    let (line, facts) = match (line, facts) {
-        (Ok(line), Ok(facts)) => (line, facts),
-        (line, facts) => return Err([facts.err(), line.err()].into_iter().flatten().collect()),
+    let facts = match chain.first() {
+        Some(leaf) => facts(leaf, file).map_err(|problem| vec![problem])?,
+        None => return Err(Vec::new()),
     };
     let remarks = remarks::remarks(&line.sent, now);
     let warnings = line.warnings.into_iter().chain(remarks);
-    let sent: Vec<_> = line
-        .sent
-        .iter()
-        .map(|it| it.certificate.der.clone())
-        .collect();
+    let sent = line.sent.iter().map(|it| it.certificate.der.clone());
+    let sent: Vec<CertificateDer<'static>> = sent.collect();
     Ok(Server {
         shown: Shown {
             key: kind,
@@ -69,22 +74,19 @@ pub(super) fn server(files: &Files, now: UnixTime) -> Result<Server, Vec<Problem
     })
 }
 
-fn in_time(facts: Facts, file: &Content, now: UnixTime) -> Result<Facts, Problem> {
+/// Why the certificate is not good now. One that cannot be read is told elsewhere.
+fn out_of_time(leaf: &CertificateDer<'static>, now: UnixTime) -> Option<String> {
     let Validity {
         not_before,
         not_after,
-    } = facts.validity;
+    } = Validity::of(&Certificate::read(leaf).ok()?.parsed);
     if not_after < now {
-        let since = rfc3339(not_after);
-        return Err(file.problem(format!("expired at {since}; renew it")));
+        return Some(format!("expired at {}; renew it", rfc3339(not_after)));
     }
-    if now < not_before {
+    (now < not_before).then(|| {
         let from = rfc3339(not_before);
-        return Err(file.problem(format!(
-            "not valid before {from}; check this machine's clock or reissue it"
-        )));
-    }
-    Ok(facts)
+        format!("not valid before {from}; check this machine's clock or reissue it")
+    })
 }
 
 #[cfg(test)]

@@ -301,8 +301,37 @@ fn what_some_clients_refuse_is_told_by_check_and_in_the_log() {
         .flag("--cert", own.cert())
         .flag("--key", own.key())
         .start();
+    let sha1 = signed_with_sha1(&pki);
+    let weak = check(&pki, &Credentials::at(sha1.path().to_owned()));
+    assert_eq!(weak.code, 0, "{weak:?}");
+    let told = "(\"CN=gate\") is signed with SHA-1, which clients do not accept";
+    assert!(flat(&weak.stdout).contains(told), "{weak:?}");
     for said in ["does not list serverAuth", "does not list digitalSignature"] {
         assert!(flat(&done.stdout).contains(said), "{said}: {done:?}");
         gate.log.wait_for_text(said);
     }
+}
+
+/// A certificate that the development CA signed the way CAs did long ago, and its key.
+fn signed_with_sha1(pki: &Pki) -> tempfile::TempDir {
+    let folder = temporary_folder();
+    let path = |name: &str| {
+        let path = folder.path().join(name);
+        path.to_str().expect("a UTF-8 path").to_owned()
+    };
+    let (key, request, cert) = (path("tls.key"), path("request"), path("tls.crt"));
+    let extensions = path("extensions");
+    std::fs::write(&extensions, "subjectAltName=DNS:gate.test").expect("it can be written");
+    let text = |path: std::path::PathBuf| path.to_str().expect("a UTF-8 path").to_owned();
+    let (ca, ca_key) = (text(pki.ca()), text(pki.folder().join("ca.key")));
+    openssl(&["genpkey", "-algorithm", "ED25519", "-out", &key]);
+    openssl(&[
+        "req", "-new", "-key", &key, "-subj", "/CN=gate", "-out", &request,
+    ]);
+    let sign = [
+        "x509", "-req", "-sha1", "-in", &request, "-CA", &ca, "-CAkey", &ca_key,
+    ];
+    let options = ["-days", "2", "-extfile", &extensions, "-out", &cert];
+    openssl(&[&sign[..], &options].concat());
+    folder
 }

@@ -145,7 +145,7 @@ fn rsa(der: &[u8]) -> Option<Kind> {
     Some(Kind::rsa(bits(number(modulus.data))))
 }
 
-/// RFC 5915: version, key, [0] curve, …
+/// RFC 5915: version, key, curve, …
 fn sec1(der: &[u8]) -> Option<Kind> {
     let (_, sequence) = Any::from_der(der).ok()?;
     let (rest, _version) = Any::from_der(sequence.data).ok()?;

@@ -27,7 +27,9 @@ pub(super) fn remarks(sent: &[Placed<'_>], now: UnixTime) -> Vec<String> {
         let what = time(ca.certificate, end, now).or_else(|| issuer(ca.certificate))?;
         Some(format!("{ca} {what}"))
     }));
-    remarks.extend([leaf].into_iter().chain(cas).filter_map(|it| {
+    // Nobody checks the signature that a certificate has by its own key.
+    let signed = [leaf].into_iter().filter(|it| !it.issued_itself());
+    remarks.extend(signed.chain(cas).filter_map(|it| {
         let weak = it.certificate.weak_signature()?;
         Some(format!(
             "{it} is signed with {weak}, which clients do not accept; have it issued with SHA-256"
