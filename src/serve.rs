@@ -159,7 +159,6 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
         .map(TcpListener::local_addr)
         .collect::<Result<Vec<_>, _>>()?;
     let hints = Hints::new(config.reload_interval, hangup);
-
     let lifecycle = Lifecycle::new();
     let metrics = Arc::new(Metrics::new(
         config.routes.iter().map(|route| &route.name),
@@ -168,8 +167,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     let sessions = Sessions::default();
     let reloader = Reloader::new(flags, config.clone(), generation, Arc::clone(&metrics));
     let generations = reloader.generations();
-    let limits = Limits::new(&limits);
-    let turns = Turns::new(config.threads);
+    let (limits, turns) = (Limits::new(&limits), Turns::new(config.threads));
     let routes = config.routes.iter().zip(metrics.routes()).enumerate();
     let gates = routes
         .map(|(index, (route, metrics))| {
