@@ -13,14 +13,19 @@ use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, Un
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use super::gives_way;
 use super::records::{self, Records};
 use super::tls_error;
 use crate::event::{Ended, Outcome};
 use crate::judge::{Asked, Refusal, Verified};
+use crate::places::Places;
 use crate::trust::RouteTrust;
 
 /// How much of an unfinished handshake is kept: rustls takes messages of up to 64 KiB.
 const MOST_INCOMING: usize = 72 * 1024;
+/// A handshake that has sent more takes a place among the long ones, of which there are few: a usual chain with RSA keys has
+/// 5 KiB, and what a handshake holds is several times what was sent.
+const SHORT: usize = 8 * 1024;
 const READ: usize = 4096;
 /// After a refusal: how much, and how long, the client may go on sending before its socket is closed.
 const LINGER_BYTES: usize = 64 * 1024;
@@ -58,6 +63,9 @@ pub(super) enum Error {
     /// TLS itself failed; the client was told by an alert.
     #[error("{0}")]
     Tls(tls_error::Failure),
+    /// The client's certificates are many or large, and as many such handshakes are under way as there may be.
+    #[error("gave way to newer handshakes of more than {} KiB: too many of them are unfinished", SHORT / 1024)]
+    TooLong,
     /// No verifier vouches for this connection: it must not go on.
     #[error("the handshake ended without a judgement of the client's certificate")]
     Unjudged,
@@ -70,6 +78,7 @@ impl Error {
     pub(super) fn ended(&self) -> Ended {
         let outcome = match self {
             Self::Refused(Refusal::NotAdmitted { .. }) => Outcome::NotAdmitted,
+            Self::TooLong => Outcome::OverLimit,
             Self::Refused(
                 Refusal::TooMany(_)
                 | Refusal::Unvouched(_)
@@ -88,14 +97,18 @@ impl Error {
 
 /// Shakes hands. The alert for a client that is refused has been handed to the socket when this returns; the caller
 /// lets it [linger]. Cancelling drops the connection without a verdict.
-pub(super) async fn run<S>(socket: &mut S, route: &RouteTrust) -> Result<Authenticated, Error>
+pub(super) async fn run<S>(
+    socket: &mut S,
+    route: &RouteTrust,
+    long: &Places,
+) -> Result<Authenticated, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let tls = UnbufferedServerConnection::new(route.server_config());
     let mut tls = Box::new(tls.map_err(Error::Setup)?);
     let mut asked = Asked::default();
-    match negotiate(socket, &mut tls, &mut asked).await {
+    match negotiate(socket, &mut tls, &mut asked, long).await {
         Ok(behind) => {
             // A resumed session never meets the verifier; nothing here issues tickets, and this makes sure.
             let full = matches!(
@@ -127,12 +140,14 @@ async fn negotiate<S>(
     socket: &mut S,
     tls: &mut UnbufferedServerConnection,
     asked: &mut Asked,
+    long: &Places,
 ) -> Result<Vec<u8>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
+    let mut place = None;
     loop {
         let step = asked.lend(|| step(tls, &mut incoming, &mut outgoing));
         if !outgoing.is_empty() && !matches!(step, Ok(Step::Encoded)) {
@@ -148,7 +163,14 @@ where
             Step::Done => return Ok(incoming.bytes),
             Step::NeedsMore if incoming.show_more() => {}
             Step::NeedsMore => {
-                receive(socket, &mut incoming.bytes).await?;
+                if incoming.received >= SHORT && place.is_none() {
+                    place = Some(long.take());
+                }
+                tokio::select! {
+                    biased;
+                    () = gives_way(&mut place) => return Err(Error::TooLong),
+                    received = receive(socket, &mut incoming) => received?,
+                }
                 incoming.show_more();
             }
         }
@@ -160,6 +182,8 @@ where
 #[derive(Debug, Default)]
 struct Incoming {
     bytes: Vec<u8>,
+    /// How many have come in all.
+    received: usize,
     /// How many of the bytes are shown.
     shown: usize,
     /// How many of those make whole records. The rest is the beginning of one, which tells at once what is no TLS.
@@ -261,17 +285,21 @@ pub(super) fn encode(
     }
 }
 
+/// Cancel safe.
 async fn receive<S: AsyncRead + Unpin>(
     socket: &mut S,
-    incoming: &mut Vec<u8>,
+    incoming: &mut Incoming,
 ) -> Result<(), Error> {
-    if incoming.len() >= MOST_INCOMING {
+    if incoming.bytes.len() >= MOST_INCOMING {
         return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord.into()));
     }
-    incoming.reserve_exact(READ);
-    match socket.read_buf(incoming).await {
+    incoming.bytes.reserve_exact(READ);
+    match socket.read_buf(&mut incoming.bytes).await {
         Ok(0) => Err(Error::Closed),
-        Ok(_) => Ok(()),
+        Ok(read) => {
+            incoming.received += read;
+            Ok(())
+        }
         Err(error) => Err(Error::Io(error)),
     }
 }

@@ -197,7 +197,7 @@ impl Gate {
                 let why = "gave way to newer connections: as many handshakes are unfinished as --max-handshakes lets in";
                 return Err(Over::dropped(Ended::new(Outcome::OverLimit, why)));
             }
-            result = timeout_at(deadline.into(), handshake::run(socket, trust)) => result,
+            result = timeout_at(deadline.into(), handshake::run(socket, trust, &self.limits.long_handshakes)) => result,
         };
         let Ok(result) = result else {
             let reason = format!(

@@ -4,13 +4,13 @@
 //! memories: of verdicts about clients that a rule names, so that the next handshake of such a client costs little, and
 //! of signatures of issuers, so that nobody can have them verified over and over. A stranger leaves nothing in either.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::bundle::{Bundle, Entry};
-use super::chain::{Chain, Edge, Line, Obstacle, Search};
+use super::chain::{Chain, Edge, Line, Obstacle, Search, Seen};
 use super::path::Judge;
 use super::refusal::{Refusal, Unvouched, Whose, Why};
 use super::revocation::Lists;
@@ -26,7 +26,7 @@ const MOST_VERDICTS: usize = 1024;
 pub(super) const MOST_BYTES: usize = 2 * 1024 * 1024;
 const MOST_BYTES_OF_ONE: usize = 16 * 1024;
 /// The most signatures of issuers that are remembered.
-const MOST_ISSUERS: usize = 256;
+const MOST_ISSUERS: usize = 64;
 
 /// The CAs that vouch for clients, the revocation lists, and what else a chain must meet.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Known {
     /// By the client's own certificate.
     verdicts: HashMap<Digest, Arc<Verified>>,
     bytes: usize,
-    issuers: HashSet<Edge>,
+    issuers: Vec<Edge>,
 }
 
 /// A client whose chain holds.
@@ -109,10 +109,7 @@ impl Trust {
         chain: &Chain,
         now: UnixTime,
     ) -> Result<(Arc<Verified>, Admission), Refusal> {
-        let verified = self.verify(chain, &[], now)?;
-        let admission = rule(allow, &verified)?;
-        self.remember(&verified);
-        Ok((verified, admission))
+        self.ask(allow, chain, &[], now)
     }
 
     /// Asks again about a client that was admitted. Its signatures are good for ever, everything else is looked at.
@@ -127,13 +124,10 @@ impl Trust {
     ) -> Result<(Arc<Verified>, Admission), Refusal> {
         if let Some(verified) = self.recall(before.chain.end_entity(), before.chain.issuers(), now)
         {
-            let admission = rule(allow, &verified)?;
+            let admission = rule(allow, &verified.client)?;
             return Ok((verified, admission));
         }
-        let verified = self.verify(&before.chain, &before.edges, now)?;
-        let admission = rule(allow, &verified)?;
-        self.remember(&verified);
-        Ok((verified, admission))
+        self.ask(allow, &before.chain, &before.edges, now)
     }
 
     /// The verdict about this client, if it is remembered and still holds for somebody who sent just this.
@@ -143,6 +137,9 @@ impl Trust {
         issuers: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Option<Arc<Verified>> {
+        if end_entity.len() > MOST_BYTES_OF_ONE {
+            return None;
+        }
         let known = self.known();
         let verified = known.verdicts.get(&digest_of([end_entity]))?;
         let holds = verified.validity.covers(now) && verified.chain.issuers_are_among(issuers);
@@ -150,47 +147,74 @@ impl Trust {
     }
 
     /// Verifies a chain as of `now`: signatures, validity, limits and revocation of every certificate in it, and that
-    /// two parsers agree about the client.
-    ///
-    /// # Errors
-    /// Why the chain does not hold. Whether the client may pass is not asked here.
-    pub fn verify(
+    /// two parsers agree about the client. Then asks the rules, and only for a client that they name, looks for every other
+    /// line that holds, so that it may stay as long as any of them does.
+    pub(super) fn ask(
         &self,
+        allow: &Allow,
         chain: &Chain,
         edges: &[Edge],
         now: UnixTime,
-    ) -> Result<Arc<Verified>, Refusal> {
-        let is_known = |edge: &Edge| edges.contains(edge) || self.known().issuers.contains(edge);
-        let search = Search::new(chain, &self.bundle, is_known).ok_or(Refusal::Bad {
+    ) -> Result<(Arc<Verified>, Admission), Refusal> {
+        let seen = Seen {
+            own: edges,
+            // A copy, so that nobody waits for the questions that follow.
+            issuers: &[edges, &self.known().issuers].concat(),
+        };
+        let mut search = Search::new(chain, &self.bundle).ok_or(Refusal::Bad {
             whose: Whose::Client,
             why: Why::Fault(Fault::Malformed("DER")),
         })?;
+        let holds = self.first_line(&mut search, seen, now);
         self.remember_issuers(&search.issuer_edges);
-        let lines = search.lines();
-        if lines.is_empty() {
-            return Err(Refusal::Unvouched(self.unvouched(&search, chain)));
-        }
-        let until = self.best(&lines, now)?;
+        holds?.ok_or_else(|| Refusal::Unvouched(self.unvouched(&search, chain)))?;
         let client = Client::from_der(&CertificateDer::from(chain.end_entity()))
             .map_err(Refusal::Unreadable)?;
-        Ok(Arc::new(Verified {
-            client: Arc::new(client),
+        let client = Arc::new(client);
+        let admission = rule(allow, &client)?;
+        while search.learn(seen) {}
+        let lines = search.lines();
+        let until = self.best(&lines, now)?.unwrap_or(now);
+        let edges = search.own_edges.iter().chain(&search.issuer_edges);
+        let verified = Arc::new(Verified {
+            client,
             validity: Validity {
                 not_before: now,
                 not_after: until,
             },
             chain: chain.through(&lines),
-            edges: search
-                .own_edges
-                .iter()
-                .chain(&search.issuer_edges)
-                .copied()
-                .collect(),
-        }))
+            edges: edges.copied().collect(),
+        });
+        self.remember(&verified);
+        Ok((verified, admission))
     }
 
-    /// The line that holds longest; if none does, what stands in the way of the first whose CA vouches.
-    fn best(&self, lines: &[Line<'_>], now: UnixTime) -> Result<UnixTime, Refusal> {
+    /// Searches until a line holds, and says until when; `None` if there is no line at all.
+    fn first_line(
+        &self,
+        search: &mut Search<'_>,
+        seen: Seen<'_>,
+        now: UnixTime,
+    ) -> Result<Option<UnixTime>, Refusal> {
+        let mut judged = 0;
+        let mut verdict = Ok(None);
+        loop {
+            let more = search.learn(seen);
+            let lines = search.lines();
+            if lines.len() > judged {
+                judged = lines.len();
+                verdict = self.best(&lines, now);
+            }
+            match &verdict {
+                Ok(None) | Err(_) if more => {}
+                Ok(_) | Err(_) => return verdict,
+            }
+        }
+    }
+
+    /// Until when the line holds that holds longest, if there are any; if none does, what stands in the way of the first
+    /// whose CA vouches.
+    fn best(&self, lines: &[Line<'_>], now: UnixTime) -> Result<Option<UnixTime>, Refusal> {
         let judge = self.judge(now);
         let (mut best, mut refusal) = (None, None);
         for line in lines {
@@ -208,9 +232,8 @@ impl Trust {
             }
         }
         match (best, refusal) {
-            (Some(until), _) => Ok(until),
             (None, Some((_, why))) => Err(why),
-            (None, None) => Err(Refusal::Unvouched(Unvouched::NoCa { sent: 0 })),
+            (until, _) => Ok(until),
         }
     }
 
@@ -277,13 +300,25 @@ impl Trust {
         if known.issuers.len() + edges.len() > MOST_ISSUERS {
             known.issuers.clear();
         }
-        known.issuers.extend(edges);
+        for edge in edges {
+            if !known.issuers.contains(edge) {
+                known.issuers.push(*edge);
+            }
+        }
     }
 
     /// A panic elsewhere leaves what is remembered right: it is true, or it is not there.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The rule that names the client.
+fn rule(allow: &Allow, client: &Arc<Client>) -> Result<Admission, Refusal> {
+    policy::judge(allow, client).map_err(|error| Refusal::NotAdmitted {
+        client: Arc::clone(client),
+        error,
+    })
 }
 
 #[cfg(test)]
@@ -301,11 +336,4 @@ impl Verified {
     pub(super) fn edges(&self) -> &[Edge] {
         &self.edges
     }
-}
-
-fn rule(allow: &Allow, verified: &Verified) -> Result<Admission, Refusal> {
-    policy::judge(allow, &verified.client).map_err(|error| Refusal::NotAdmitted {
-        client: Arc::clone(&verified.client),
-        error,
-    })
 }

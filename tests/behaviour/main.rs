@@ -27,3 +27,4 @@ mod record;
 mod relay;
 mod reload;
 mod resume;
+mod strangers;

@@ -12,7 +12,7 @@ fn each_entry_of_the_bundle_counts_by_its_own_word() {
         wide.client_made(|it| it.with(Extension::dns("other.test"))),
     );
     let trust = trust(&[&wide.der, &narrow], &[]);
-    let verdict = |der: &[u8], seconds| trust.verify(&shown(&[der]), &[], at(seconds));
+    let verdict = |der: &[u8], seconds| verify_at(&trust, &[der], seconds);
     assert_eq!(verdict(&outside, 0).unwrap().validity.not_after, at(10));
     assert!(verdict(&inside, 0).unwrap().validity.not_after > at(10));
     let why = verdict(&outside, 11).unwrap_err().to_string();

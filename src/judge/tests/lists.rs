@@ -111,7 +111,7 @@ fn an_entry_that_another_entry_revokes_vouches_for_nobody() {
             verify(&trust, &[&client]).unwrap().validity.not_after,
             at(DAY - 1)
         );
-        assert!(trust.verify(&shown(&[&client]), &[], at(DAY)).is_err());
+        assert!(verify_at(&trust, &[&client], DAY).is_err());
     }
 }
 
@@ -135,10 +135,7 @@ fn each_client_is_bound_by_the_end_of_its_own_lists() {
         verify(&refuse, &[&of_a]).unwrap().validity.not_after,
         at(99)
     );
-    let later = refuse
-        .verify(&shown(&[&of_a]), &[], at(100))
-        .unwrap_err()
-        .to_string();
+    let later = verify_at(&refuse, &[&of_a], 100).unwrap_err().to_string();
     assert!(
         later.contains("stale since") && later.contains("--stale-crl is refuse"),
         "{later}"
@@ -146,7 +143,7 @@ fn each_client_is_bound_by_the_end_of_its_own_lists() {
     assert!(refused(&refuse, &[&of_b]).contains("stale since"));
     let accept = trust_as(&bundle, &lists, StaleCrl::Accept);
     for client in [&of_a, &of_b] {
-        let verified = accept.verify(&shown(&[client]), &[], at(100)).unwrap();
+        let verified = verify_at(&accept, &[client], 100).unwrap();
         assert!(
             verified.validity.not_after > at(20 * DAY),
             "no list ends it"

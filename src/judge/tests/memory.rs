@@ -167,12 +167,12 @@ fn a_signature_that_was_not_seen_is_none() {
     let other = shown(&[&namesake.client()]);
     assert!(
         trust(&[&ca.der], &[])
-            .verify(&other, verified.edges(), at(0))
+            .ask(&Allow::AnyClient, &other, verified.edges(), at(0))
             .is_err()
     );
     assert!(
         trust(&[&namesake.der], &[])
-            .verify(&verified.chain, verified.edges(), at(0))
+            .ask(&Allow::AnyClient, &verified.chain, verified.edges(), at(0))
             .is_err()
     );
 }
