@@ -163,7 +163,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     let lifecycle = Lifecycle::new();
     let metrics = Arc::new(Metrics::new(
         config.routes.iter().map(|route| &route.name),
-        config.log.format,
+        *config.log.format,
     ));
     let sessions = Sessions::default();
     let reloader = Reloader::new(flags, config.clone(), generation, Arc::clone(&metrics));
@@ -216,7 +216,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     });
     // Last: from here on strangers take descriptors, and nothing else needs any.
     let connections = TaskTracker::new();
-    let workers = Workers::start(config.threads, &gates, &connections, &lifecycle)?;
+    let workers = Workers::start(*config.threads, &gates, &connections, &lifecycle)?;
     lifecycle.advance(Phase::Serving);
     Ok(Running {
         listening,

@@ -12,9 +12,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::Failure;
 use super::sheet::{Sheet, counted, expiry};
-use crate::config::{
-    Admin, Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion,
-};
+use crate::config::{Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion};
 use crate::identity::printable;
 use crate::policy::Allow;
 use crate::trust::load::{Files, load};
@@ -220,11 +218,7 @@ fn shared(sheet: &mut Sheet, config: &Config) {
             "may be missing in a client's certificate (UNSAFE)",
         );
     }
-    match &config.admin {
-        Admin::Off => sheet.fact("admin", "off"),
-        Admin::Tcp(listen) => sheet.fact("admin", listen.value),
-        Admin::Unix(path) => sheet.fact("admin", format_args!("unix:{}", path.value.display())),
-    }
+    sheet.fact("admin", &config.admin);
     let Limits {
         connections,
         connections_per_source,
@@ -256,7 +250,7 @@ fn shared(sheet: &mut Sheet, config: &Config) {
             format!("idle {idle}, session {session}, drain {drain}"),
         ],
     );
-    sheet.fact("threads", config.threads);
+    sheet.fact("threads", *config.threads);
 }
 
 /// A certificate may have no subject, and none of its names.

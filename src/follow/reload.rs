@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::watch::{Hint, Hints};
-use crate::config::{Config, Flags, Located, Problem, Problems, Tls};
+use crate::config::{Config, Flags, Located, Problems, Tls, Waiting};
 use crate::identity::Validity;
 use crate::telemetry::{Metrics, Summary};
 use crate::trust::load::load;
@@ -81,7 +81,7 @@ impl LastReload {
 /// What one look at the files led to.
 struct Look {
     /// What else was changed and is not followed.
-    restart: Vec<Problem>,
+    restart: Vec<Waiting>,
     /// A generation to publish, unless everything is as it was.
     changed: Option<Box<(Config, Validated)>>,
 }
