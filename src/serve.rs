@@ -1,9 +1,8 @@
 //! The composition root: files judged, listeners bound, everything started, and stopped in order.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -36,14 +35,6 @@ pub enum Error {
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The admin socket could not be bound.
-    #[error("--admin: \"unix:{}\": {source}", path.display())]
-    AdminSocket {
-        /// The socket's path.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The process lacks what it needs to run at all.
     #[error("{0}")]
     System(#[from] std::io::Error),
@@ -118,8 +109,12 @@ pub struct Running {
     lifecycle: Lifecycle,
     connections: TaskTracker,
     workers: Workers,
+    admin_ended: Option<Ended>,
     drain: Duration,
 }
+
+/// Closed once a thread has ended; nothing is ever sent.
+type Ended = mpsc::Receiver<Infallible>;
 
 /// Judges the files, binds the listeners and starts serving. `flags` are what `config` was parsed from, to be parsed
 /// again when the file they name changes.
@@ -153,7 +148,8 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     for route in &config.routes {
         listeners.push(listen::bind(&route.listen, config.timeouts.bind).await?);
     }
-    let admin_listener = admin_listener(&config).await?;
+    let admin_listener = Listener::bind(&config).await?;
+    let admin = admin_listener.as_ref().and_then(Listener::address);
     let listening = listeners
         .iter()
         .map(TcpListener::local_addr)
@@ -186,9 +182,9 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
         .zip(listeners)
         .collect::<Vec<_>>();
 
-    say_started(&config, &listening);
-    let admin = match admin_listener {
-        Some((listener, address)) => {
+    say_started(&config, &listening, admin);
+    let admin_ended = match admin_listener {
+        Some(listener) => {
             let admin = admin::Admin {
                 config: Arc::new(config.clone()),
                 generations,
@@ -197,9 +193,9 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
                 metrics,
                 lifecycle: lifecycle.clone(),
                 listening: listening.clone(),
+                connections: NonZeroU32::MIN.saturating_add(31),
             };
-            run_admin(admin, listener)?;
-            address
+            Some(run_admin(admin, listener)?)
         }
         None => None,
     };
@@ -224,16 +220,25 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
         lifecycle,
         connections,
         workers,
+        admin_ended,
         drain: config.timeouts.drain,
     })
 }
 
-fn say_started(config: &Config, listening: &[SocketAddr]) {
+fn say_started(config: &Config, listening: &[SocketAddr], admin: Option<SocketAddr>) {
     for setting in config.unsafe_settings() {
         tracing::warn!(event = "unsafe_setting", setting, "this weakens the gate");
     }
     for (route, address) in config.routes.iter().zip(listening) {
         tracing::info!(event = "listening", route = &*route.name, %address, target = %route.target);
+    }
+    // The kernel may have chosen the port.
+    match (&config.admin, admin) {
+        (_, Some(address)) => tracing::info!(event = "admin_listening", %address),
+        (Admin::Unix(_), None) => {
+            tracing::info!(event = "admin_listening", address = %config.admin)
+        }
+        (Admin::Off | Admin::Tcp(_), None) => {}
     }
 }
 
@@ -260,6 +265,10 @@ impl Running {
         self.lifecycle.advance(Phase::Stopped);
         // A session that did not end in time is dropped with its thread's runtime, and writes its record then.
         self.workers.ended().await;
+        // It takes its socket away; a file system that hangs keeps nobody from ending.
+        if let Some(mut ended) = self.admin_ended {
+            let _in_time = tokio::time::timeout(LAST_WORDS, ended.recv()).await;
+        }
         tracing::info!(event = "stopped", all_ended);
     }
 }
@@ -269,8 +278,8 @@ impl Running {
 /// and no thread is woken to look for work.
 #[derive(Debug)]
 struct Workers {
-    /// Closed once the last of them has dropped its connections.
-    ended: mpsc::Receiver<()>,
+    /// Once the last of them has dropped its connections.
+    ended: Ended,
 }
 
 impl Workers {
@@ -309,8 +318,7 @@ impl Workers {
     }
 
     async fn ended(mut self) {
-        // Nothing is ever sent; what is waited for is the last sender's end.
-        while self.ended.recv().await.is_some() {}
+        let _closed = self.ended.recv().await;
     }
 }
 
@@ -347,54 +355,15 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-async fn admin_listener(config: &Config) -> Result<Option<(Listener, Option<SocketAddr>)>, Error> {
-    match &config.admin {
-        Admin::Off => Ok(None),
-        Admin::Tcp(listen) => {
-            let listener = listen::bind(listen, config.timeouts.bind).await?;
-            let address = listener.local_addr()?;
-            tracing::info!(event = "admin_listening", %address);
-            Ok(Some((Listener::Tcp(listener), Some(address))))
-        }
-        Admin::Unix(path) => {
-            let listener = admin_socket(&path.value).map_err(|source| Error::AdminSocket {
-                path: path.value.clone(),
-                source,
-            })?;
-            tracing::info!(
-                event = "admin_listening",
-                address = format!("unix:{}", path.value.display())
-            );
-            Ok(Some((Listener::Unix(listener), None)))
-        }
-    }
-}
-
-/// Binds a Unix socket. One that a killed predecessor left behind is replaced; one that answers is not.
-fn admin_socket(path: &Path) -> std::io::Result<UnixListener> {
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            match UnixStream::connect(path) {
-                Err(dead) if dead.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path)?;
-                    UnixListener::bind(path)
-                }
-                Ok(_) | Err(_) => Err(error),
-            }
-        }
-        bound => bound,
-    }?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
 /// The admin listener has a thread and a runtime of its own: it answers when the data path has its hands full.
-fn run_admin(admin: admin::Admin, listener: Listener) -> std::io::Result<()> {
+fn run_admin(admin: admin::Admin, listener: Listener) -> std::io::Result<Ended> {
     let runtime = runtime()?;
+    let (running, ended) = mpsc::channel(1);
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         if let Err(error) = runtime.block_on(admin::serve(Arc::new(admin), listener)) {
             tracing::error!(event = "admin_failed", %error, "the admin listener does not answer");
         }
+        drop(running);
     })?;
-    Ok(())
+    Ok(ended)
 }

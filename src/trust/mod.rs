@@ -19,10 +19,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use ipnet::IpNet;
+use rustls::pki_types::{DnsName, ServerName};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
+use webpki::EndEntityCert;
 
 use crate::config::TlsVersion;
 use crate::crypto::{Digest, provider};
@@ -52,6 +54,7 @@ pub struct Generation {
     /// What [`trust`](Self::trust) was made of.
     trust_digest: Digest,
     trust: Arc<Trust>,
+    presented: Arc<OneCertificate>,
     routes: Vec<RouteTrust>,
 }
 
@@ -64,6 +67,16 @@ impl Generation {
     /// What holds for the route at this place in the configuration.
     pub fn route(&self, index: usize) -> Option<&RouteTrust> {
         self.routes.get(index)
+    }
+
+    /// True if the gate's certificate is for this DNS name, as a client would judge it.
+    pub fn is_named(&self, name: &str) -> bool {
+        let leaf = self.presented.0.cert.first().map(EndEntityCert::try_from);
+        let name = DnsName::try_from(name).map(ServerName::DnsName);
+        let (Some(Ok(leaf)), Ok(name)) = (leaf, name) else {
+            return false;
+        };
+        leaf.verify_is_valid_for_subject_name(&name).is_ok()
     }
 
     /// What an operator should see to soon, as of `now`: what is in the last 30 % of its life, or past it. cert-manager

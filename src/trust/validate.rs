@@ -74,6 +74,7 @@ pub fn validate(
         trust_digest: files.trust_digest(),
         routes: routes.collect(),
         trust,
+        presented: server_key,
     };
     Ok(Validated {
         generation,

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Admin, Config, Located, Problem, TargetAddress};
-use crate::listen;
+use crate::listen::{self, unix};
 use crate::trust::Generation;
 
 /// The most ports that one warning names.
@@ -33,6 +33,7 @@ pub(super) fn all(config: &Config, generation: &Generation) -> Vec<String> {
     }
     traps.extend(world_readable(&config.tls.key).map(|trap| trap.to_string()));
     traps.extend(pinned_files(config));
+    traps.extend(admin_socket(config).map(|trap| trap.to_string()));
     traps.extend(ephemeral(&ports(config), listen::ephemeral_range));
     traps
 }
@@ -48,6 +49,18 @@ fn world_readable(key: &Located<PathBuf>) -> Option<Problem> {
             "mode {mode:04o} lets every user read the private key; chmod 0600, or for a Secret set defaultMode: 0440 \
              with the pod's fsGroup"
         ),
+    })
+}
+
+/// What stands where the admin socket is to be. One that answers is none: a gate may run already.
+fn admin_socket(config: &Config) -> Option<Problem> {
+    let Admin::Unix(path) = &config.admin else {
+        return None;
+    };
+    Some(Problem {
+        place: path.place.clone(),
+        value: Some(config.admin.to_string()),
+        what: unix::in_the_way(&path.value)?,
     })
 }
 
