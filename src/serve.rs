@@ -1,27 +1,28 @@
 //! The composition root: files judged, listeners bound, everything started, and stopped in order.
 
-use std::convert::Infallible;
+mod workers;
+
 use std::net::{SocketAddr, TcpListener};
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use self::workers::{Ended, Workers, runtime, worker};
 use crate::admin::{self, Listener};
 use crate::config::{Admin, Config, Flags, Problems};
 use crate::follow::reload::Reloader;
 use crate::follow::watch::Hints;
-use crate::gate::{self, Gate, Limits, Sessions};
+use crate::gate::{Gate, Limits, Sessions};
+use crate::harden::{self, Fitted, Fixed};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::listen::{self, BindError};
+use crate::telemetry;
 use crate::telemetry::Metrics;
 use crate::trust::load::load;
 use crate::trust::validate::{Validated, validate};
-use crate::{harden, telemetry};
 
 /// Sessions that were told to end get this long to write their records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -35,6 +36,21 @@ pub enum Error {
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// There are fewer descriptors than it takes to serve anybody.
+    #[error(
+        "the limit of {limit} file descriptors is too low: {routes} routes on {threads} threads take {least} to serve a \
+         single client; raise it (LimitNOFILE=, `ulimit -n`), or give fewer --threads"
+    )]
+    Descriptors {
+        /// How many there may be.
+        limit: u64,
+        /// How many it takes.
+        least: u64,
+        /// Routes.
+        routes: usize,
+        /// Worker threads.
+        threads: usize,
+    },
     /// The process lacks what it needs to run at all.
     #[error("{0}")]
     System(#[from] std::io::Error),
@@ -113,15 +129,13 @@ pub struct Running {
     drain: Duration,
 }
 
-/// Closed once a thread has ended; nothing is ever sent.
-type Ended = mpsc::Receiver<Infallible>;
-
 /// Judges the files, binds the listeners and starts serving. `flags` are what `config` was parsed from, to be parsed
 /// again when the file they name changes.
 ///
 /// # Errors
 /// If a file is unusable or a listener cannot be bound; then nothing is served.
 pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Error> {
+    let fixed = Fixed::of(&config);
     // Asked for first: a SIGHUP that comes early must not end the process.
     let hangup = signal(SignalKind::hangup())?;
     let Validated {
@@ -131,19 +145,11 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     for warning in &warnings {
         tracing::warn!(event = "configuration", "{warning}");
     }
-    let descriptors = harden::raise_descriptor_limit();
-    let (limits, lowered) = harden::fit(config.limits, descriptors, config.routes.len());
-    if lowered {
-        let (connections, handshakes) = (limits.connections.get(), limits.handshakes.get());
-        tracing::warn!(
-            event = "limits_lowered",
-            connections,
-            handshakes,
-            "--max-connections and --max-handshakes were lowered to what the limit of {} descriptors allows",
-            descriptors.unwrap_or_default()
-        );
-    }
-
+    let Fitted {
+        limits,
+        admin_callers,
+        ..
+    } = fitted(&config, fixed)?;
     let mut listeners = Vec::new();
     for route in &config.routes {
         listeners.push(listen::bind(&route.listen, config.timeouts.bind).await?);
@@ -193,7 +199,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
                 metrics,
                 lifecycle: lifecycle.clone(),
                 listening: listening.clone(),
-                connections: NonZeroU32::MIN.saturating_add(31),
+                connections: admin_callers,
             };
             Some(run_admin(admin, listener)?)
         }
@@ -212,7 +218,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     });
     // Last: from here on strangers take descriptors, and nothing else needs any.
     let connections = TaskTracker::new();
-    let workers = Workers::start(*config.threads, &gates, &connections, &lifecycle)?;
+    let workers = Workers::start(*config.threads, gates, &connections, &lifecycle)?;
     lifecycle.advance(Phase::Serving);
     Ok(Running {
         listening,
@@ -223,6 +229,28 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
         admin_ended,
         drain: config.timeouts.drain,
     })
+}
+
+/// The caps that the descriptors allow, told if they are lower than asked for.
+fn fitted(config: &Config, fixed: Fixed) -> Result<Fitted, Error> {
+    let descriptors = harden::raise_descriptor_limit();
+    let limit = descriptors.unwrap_or_default();
+    let fitted = harden::fit(config.limits, descriptors, fixed);
+    let fitted = fitted.map_err(|least| Error::Descriptors {
+        limit,
+        least,
+        routes: config.routes.len(),
+        threads: config.threads.get(),
+    })?;
+    if fitted.lowered {
+        tracing::warn!(
+            event = "limits_lowered",
+            connections = fitted.limits.connections.get(),
+            handshakes = fitted.limits.handshakes.get(),
+            "--max-connections and --max-handshakes were lowered to what the limit of {limit} descriptors allows"
+        );
+    }
+    Ok(fitted)
 }
 
 fn say_started(config: &Config, listening: &[SocketAddr], admin: Option<SocketAddr>) {
@@ -271,88 +299,6 @@ impl Running {
         }
         tracing::info!(event = "stopped", all_ended);
     }
-}
-
-/// The threads of the data path beside the caller's, which is the first of them. Each has a runtime of its own and
-/// accepts for itself, so a connection stays with one thread from its first byte to its last: nothing is handed over,
-/// and no thread is woken to look for work.
-#[derive(Debug)]
-struct Workers {
-    /// Once the last of them has dropped its connections.
-    ended: Ended,
-}
-
-impl Workers {
-    /// Starts accepting. `connections` counts what all do; the threads end when the gate has stopped.
-    fn start(
-        number: NonZeroUsize,
-        gates: &[(Arc<Gate>, TcpListener)],
-        connections: &TaskTracker,
-        lifecycle: &Lifecycle,
-    ) -> std::io::Result<Self> {
-        let (running, ended) = mpsc::channel(1);
-        let own = share(gates)?;
-        let mut others = Vec::new();
-        for _ in 1..number.get() {
-            let runtime = runtime()?;
-            let entered = runtime.enter();
-            let share = share(gates)?;
-            drop(entered);
-            others.push((runtime, share));
-        }
-        for (runtime, share) in others {
-            let (connections, lifecycle) = (connections.clone(), lifecycle.clone());
-            let running = running.clone();
-            worker().spawn(move || {
-                runtime.block_on(async {
-                    accept(share, &connections);
-                    lifecycle.reached(Phase::Stopped).await;
-                });
-                // Drops the connections that are left, and only then says so.
-                drop(runtime);
-                drop(running);
-            })?;
-        }
-        accept(own, connections);
-        Ok(Self { ended })
-    }
-
-    async fn ended(mut self) {
-        let _closed = self.ended.recv().await;
-    }
-}
-
-/// The routes, and their listeners as one thread has them.
-type Share = Vec<(Arc<Gate>, gate::Listener)>;
-
-/// One thread's share of the listeners, registered with the runtime of the moment.
-fn share(gates: &[(Arc<Gate>, TcpListener)]) -> std::io::Result<Share> {
-    let listen = |listener: &TcpListener| gate::Listener::new(listener.try_clone()?);
-    gates
-        .iter()
-        .map(|(gate, listener)| Ok((Arc::clone(gate), listen(listener)?)))
-        .collect()
-}
-
-fn accept(share: Share, connections: &TaskTracker) {
-    for (gate, listener) in share {
-        connections.spawn(gate::accept(gate, listener, connections.clone()));
-    }
-}
-
-fn worker() -> std::thread::Builder {
-    std::thread::Builder::new().name("gate".to_owned())
-}
-
-/// A runtime for one thread. It puts nothing that stays above what a burst of connections took, for glibc gives back
-/// nothing below it: it hears of fewer sockets at once than it then runs tasks (61), so that its queue does not grow when
-/// thousands of clients vanish, and the thread that reads files is started once and for all.
-fn runtime() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_io_events_per_tick(32)
-        .thread_keep_alive(Duration::MAX)
-        .build()
 }
 
 /// The admin listener has a thread and a runtime of its own: it answers when the data path has its hands full.
