@@ -24,7 +24,8 @@ use tokio_util::task::TaskTracker;
 
 use self::listener::Connection;
 pub(crate) use self::listener::Listener;
-use crate::config::Config;
+use crate::config::{Config, Limits};
+use crate::follow::exposed::Exposed;
 use crate::follow::reload::LastReload;
 use crate::gate::Sessions;
 use crate::identity::{printable, rfc3339};
@@ -43,6 +44,9 @@ pub(crate) struct Admin {
     pub(crate) config: Arc<Config>,
     pub(crate) generations: watch::Receiver<Arc<Generation>>,
     pub(crate) last_reload: LastReload,
+    pub(crate) exposed: Exposed,
+    /// As low as the descriptors want them.
+    pub(crate) limits: Limits,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,

@@ -1,5 +1,6 @@
 //! Listening sockets: bound with patience, and with a message that names the reason when patience ends.
 
+pub mod beyond;
 pub mod unix;
 
 use std::fmt;

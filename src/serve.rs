@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use self::workers::{Ended, Workers, runtime, worker};
 use crate::admin::{self, Listener};
 use crate::config::{Admin, Config, Flags, Problems};
+use crate::follow::exposed::Lookout;
 use crate::follow::reload::Reloader;
 use crate::follow::watch::Hints;
 use crate::gate::{Gate, Limits, Sessions};
@@ -148,7 +149,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     let Fitted {
         limits,
         admin_callers,
-        ..
+        lowered,
     } = fitted(&config, fixed)?;
     let mut listeners = Vec::new();
     for route in &config.routes {
@@ -167,9 +168,12 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
         config.routes.iter().map(|route| &route.name),
         *config.log.format,
     ));
+    metrics.limits_lowered(lowered);
     let sessions = Sessions::default();
+    let lookout = Lookout::new(&config, listening.clone(), Arc::clone(&metrics));
     let reloader = Reloader::new(flags, config.clone(), generation, Arc::clone(&metrics));
     let generations = reloader.generations();
+    let fitted_limits = limits;
     let limits = Limits::new(&limits);
     let routes = config.routes.iter().zip(metrics.routes()).enumerate();
     let gates = routes
@@ -195,6 +199,8 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
                 config: Arc::new(config.clone()),
                 generations,
                 last_reload: reloader.last(),
+                exposed: lookout.seen(),
+                limits: fitted_limits,
                 sessions,
                 metrics,
                 lifecycle: lifecycle.clone(),
@@ -213,7 +219,7 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     tokio::spawn(async move {
         tokio::select! {
             () = stopped.reached(Phase::Stopped) => {}
-            () = reloader.run(hints) => {}
+            () = async { tokio::join!(reloader.run(hints), lookout.run()); } => {}
         }
     });
     // Last: from here on strangers take descriptors, and nothing else needs any.

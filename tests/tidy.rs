@@ -30,6 +30,7 @@ const SPAWNERS: &[&str] = &[
     "src/admin.rs",
     "src/serve/workers.rs",
     "src/serve.rs",
+    "src/follow/exposed.rs",
     "src/follow/reload.rs",
     "src/cli/demo/",
 ];

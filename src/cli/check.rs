@@ -15,6 +15,7 @@ use super::sheet::{Sheet, counted, expiry};
 use crate::config::{Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion};
 use crate::identity::printable;
 use crate::policy::Allow;
+use crate::trust::Digests;
 use crate::trust::load::{Files, load};
 use crate::trust::validate::{Validated, validate};
 
@@ -102,6 +103,7 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
         about_route(&mut sheet, route);
     }
     shared(&mut sheet, config);
+    digests(&mut sheet, validated);
     let warnings: Vec<String> = validated
         .warnings
         .iter()
@@ -201,6 +203,21 @@ pub(super) fn admits(sheet: &mut Sheet, allow: &Allow) {
             allow.to_strings().iter().map(|rule| printable(rule)),
         ),
     }
+}
+
+/// What to look for in `portcullis_trust_info` of every gate that has taken this up.
+fn digests(sheet: &mut Sheet, validated: &Validated) {
+    let Digests {
+        server,
+        client_ca,
+        client_crl,
+        rules,
+    } = validated.generation.digests();
+    sheet.heading("Digests, as in portcullis_trust_info");
+    sheet.fact("server", server);
+    sheet.fact("client_ca", client_ca);
+    sheet.fact("client_crl", client_crl);
+    sheet.fact("rules", rules);
 }
 
 fn shared(sheet: &mut Sheet, config: &Config) {

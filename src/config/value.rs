@@ -133,10 +133,7 @@ pub(super) fn route_name(text: &str) -> Result<Arc<str>, String> {
 
 /// A TLS version.
 pub(super) fn tls_version(text: &str) -> Result<TlsVersion, String> {
-    one_of(
-        text,
-        &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)],
-    )
+    one_of(text, TLS_VERSIONS)
 }
 
 /// Whether there is a PROXY header.
@@ -154,6 +151,7 @@ pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
     one_of(text, LOG_LEVELS)
 }
 
+const TLS_VERSIONS: &[(&str, TlsVersion)] = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 const PROXY_PROTOCOLS: &[(&str, ProxyProtocol)] =
     &[("off", ProxyProtocol::Off), ("v2", ProxyProtocol::V2)];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -164,6 +162,12 @@ const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("debug", LogLevel::Debug),
     ("trace", LogLevel::Trace),
 ];
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(self, TLS_VERSIONS))
+    }
+}
 
 impl fmt::Display for ProxyProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

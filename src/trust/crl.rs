@@ -7,6 +7,7 @@ use x509_parser::asn1_rs::{Any, BitString, FromDer as _};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::digests::fingerprint;
 use super::load::Content;
 use crate::config::Problem;
 use crate::crypto::provider;
@@ -17,6 +18,8 @@ use crate::identity::{Validity, printable, unix_time};
 pub struct CrlFacts {
     /// The CA that signed it, escaped and bounded.
     pub issuer: String,
+    /// The SHA-256 of the list in hexadecimal.
+    pub fingerprint: String,
     /// How many certificates it revokes.
     pub entries: usize,
     /// When it was made.
@@ -121,6 +124,7 @@ fn revocation_list(der: &[u8], file: &Content, cas: &[X509Certificate<'_>]) -> R
         OwnedCertRevocationList::from_der(der).map_err(|error| unreadable(error.to_string()))?;
     let facts = CrlFacts {
         issuer,
+        fingerprint: fingerprint(der),
         entries: parsed.iter_revoked_certificates().count(),
         this_update: unix_time(parsed.last_update()),
         next_update: unix_time(next_update),

@@ -5,6 +5,7 @@
 //! module never sees a socket.
 
 mod crl;
+mod digests;
 pub mod load;
 mod pem;
 mod server;
@@ -35,6 +36,7 @@ use crate::judge::{Trust, Verifier};
 use crate::policy::Allow;
 
 pub use self::crl::CrlFacts;
+pub use self::digests::Digests;
 
 /// One consistent set of certificate, key, CAs and rules. Never changed; replaced as a whole.
 #[derive(Debug)]
@@ -47,14 +49,20 @@ pub struct Generation {
     pub server: Facts,
     /// The CAs that vouch for clients.
     pub client_cas: Vec<Facts>,
+    /// Certificates of the bundles that vouch for nobody, and why.
+    pub left_out: Vec<String>,
     /// The revocation lists.
     pub crls: Vec<CrlFacts>,
+    /// The settings it was made with that weaken the gate.
+    pub unsafe_settings: Vec<String>,
     /// What all of it was made of.
     digest: Digest,
     /// What [`trust`](Self::trust) was made of.
     trust_digest: Digest,
     trust: Arc<Trust>,
     presented: Arc<OneCertificate>,
+    /// The digest of who may pass.
+    rules: String,
     routes: Vec<RouteTrust>,
 }
 
@@ -118,6 +126,8 @@ pub struct Facts {
     pub names: Vec<String>,
     /// The serial number in hexadecimal.
     pub serial: String,
+    /// The SHA-256 of the certificate in hexadecimal.
+    pub fingerprint: String,
     /// When it is good.
     pub validity: Validity,
     /// The file it was read from.

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use super::digests::{fingerprint, of_rules};
 use super::load::{Content, Files};
 use super::pem::certificates;
 use super::server::certified_key;
@@ -52,6 +53,7 @@ pub fn validate(
     let Vouching {
         trust,
         client_cas,
+        left_out,
         crls,
     } = vouching;
     let server_key = Arc::new(OneCertificate(Arc::new(key)));
@@ -69,7 +71,10 @@ pub fn validate(
         since,
         server,
         client_cas,
+        left_out,
         crls,
+        unsafe_settings: config.unsafe_settings(),
+        rules: of_rules(config),
         digest: files.digest(),
         trust_digest: files.trust_digest(),
         routes: routes.collect(),
@@ -86,6 +91,7 @@ pub fn validate(
 struct Vouching {
     trust: Arc<Trust>,
     client_cas: Vec<Facts>,
+    left_out: Vec<String>,
     crls: Vec<CrlFacts>,
 }
 
@@ -96,7 +102,7 @@ fn vouching(
     now: UnixTime,
     warnings: &mut Vec<Problem>,
 ) -> Result<Vouching, Vec<Problem>> {
-    let cas = client_cas(&files.client_ca, now, warnings)?;
+    let (cas, left_out) = client_cas(&files.client_ca, now, warnings)?;
     // Reading a long revocation list again would cost seconds of CPU for nothing, and the verdicts would be lost.
     let same = previous.filter(|previous| {
         previous.trust_digest == files.trust_digest()
@@ -109,6 +115,7 @@ fn vouching(
         return Ok(Vouching {
             trust: Arc::clone(&previous.trust),
             client_cas: previous.client_cas.clone(),
+            left_out,
             crls: previous.crls.clone(),
         });
     }
@@ -151,6 +158,7 @@ fn vouching(
     Ok(Vouching {
         trust: Arc::new(Trust::new(anchors, revocation, tls.allow_missing_eku)),
         client_cas,
+        left_out,
         crls,
     })
 }
@@ -161,13 +169,14 @@ struct ClientCa {
     facts: Facts,
 }
 
-/// The CAs that can vouch. One that cannot is left out with a warning; none left is a problem.
+/// The CAs that can vouch. One that cannot is left out with a warning, which is returned as well; none left is a problem.
 fn client_cas(
     files: &[Content],
     now: UnixTime,
     warnings: &mut Vec<Problem>,
-) -> Result<Vec<ClientCa>, Vec<Problem>> {
+) -> Result<(Vec<ClientCa>, Vec<String>), Vec<Problem>> {
     let mut cas = Vec::new();
+    let mut left_out = Vec::new();
     let mut problems = Vec::new();
     for file in files {
         let found = match certificates(file) {
@@ -194,8 +203,12 @@ fn client_cas(
                     }
                     cas.push(ca);
                 }
-                Err(why) => warnings
-                    .push(file.problem(format!("certificate {} is left out: {why}", index + 1))),
+                Err(why) => {
+                    let what = format!("certificate {} is left out: {why}", index + 1);
+                    let problem = file.problem(what);
+                    left_out.push(problem.to_string());
+                    warnings.push(problem);
+                }
             }
         }
     }
@@ -211,7 +224,7 @@ fn client_cas(
         }));
     }
     if problems.is_empty() {
-        Ok(cas)
+        Ok((cas, left_out))
     } else {
         Err(problems)
     }
@@ -275,6 +288,7 @@ pub(super) fn facts(der: &CertificateDer<'_>, file: &Content) -> Result<Facts, P
             .take(32)
             .map(|byte| format!("{byte:02x}"))
             .collect(),
+        fingerprint: fingerprint(der),
         validity: Validity::of(&parsed),
         path: file.path.clone(),
     })

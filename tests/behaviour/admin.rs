@@ -365,6 +365,9 @@ fn a_server_certificate_that_expires_while_serving_makes_the_gate_not_ready_and_
     });
     assert!(answer.body.contains('['), "{answer:?}");
     assert_eq!(gate.get("/livez").status, 200);
+    let status = gate.get("/status").body;
+    assert!(status.contains("\"phase\": \"not_ready\""), "{status}");
+    assert!(!status.contains("\"serving\""), "{status}");
     client.prove_admitted();
 }
 

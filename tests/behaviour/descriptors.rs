@@ -57,6 +57,7 @@ fn every_place_that_the_descriptors_leave_can_be_taken() {
         let open = (connections + handshakes) as f64;
         let metrics =
             gate.wait_for_metrics("all places are taken", |metrics| metrics.open() == open);
+        assert_eq!(metrics.value("portcullis_limits_lowered", &[]), 1.0);
         // What is kept free is for moments: reading files, callers of the admin listener.
         let used = metrics.value("process_open_fds", &[]) as usize;
         assert!(

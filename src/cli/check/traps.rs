@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Admin, Config, Located, Problem, TargetAddress};
-use crate::listen::{self, unix};
+use crate::listen::{self, beyond, unix};
 use crate::trust::Generation;
 
 /// The most ports that one warning names.
@@ -34,6 +34,7 @@ pub(super) fn all(config: &Config, generation: &Generation) -> Vec<String> {
     traps.extend(world_readable(&config.tls.key).map(|trap| trap.to_string()));
     traps.extend(pinned_files(config));
     traps.extend(admin_socket(config).map(|trap| trap.to_string()));
+    traps.extend(exposed_targets(config));
     traps.extend(ephemeral(&ports(config), listen::ephemeral_range));
     traps
 }
@@ -50,6 +51,22 @@ fn world_readable(key: &Located<PathBuf>) -> Option<Problem> {
              with the pod's fsGroup"
         ),
     })
+}
+
+/// The routes whose targets can be reached without the gate as things stand now. A gate that runs already may have the
+/// port of a target on an address of its own.
+fn exposed_targets(config: &Config) -> Vec<String> {
+    let own: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| route.listen.value)
+        .collect();
+    let beyond = beyond::beyond_loopback(&own);
+    let exposed = config.routes.iter().filter_map(|route| {
+        let by = beyond::exposing(&route.target, &beyond)?;
+        Some(beyond::warning(&route.name, &route.target, by))
+    });
+    exposed.collect()
 }
 
 /// What stands where the admin socket is to be. One that answers is none: a gate may run already.

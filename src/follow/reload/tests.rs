@@ -148,6 +148,17 @@ async fn the_same_files_publish_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_that_has_only_moved_is_a_change() {
+    let mut scene = Scene::new();
+    let moved = scene.folder.path().join("moved.crt");
+    std::fs::copy(scene.folder.path().join("tls.crt"), &moved).unwrap();
+    scene.reloader.startup.tls.cert.value.clone_from(&moved);
+    scene.look().await;
+    assert_eq!(scene.current().number, 2);
+    assert_eq!(scene.current().server.path, moved);
+}
+
+#[tokio::test]
 async fn a_bad_set_is_kept_out_until_it_is_good() {
     let mut scene = Scene::new();
     let receiver = scene.reloader.generations();
