@@ -74,6 +74,22 @@ impl Validity {
         }
     }
 
+    /// True if what lives so long should have been renewed by `now`: in the last fifth of the life, of which the last 30
+    /// days count, or the last 8 % if that is more. cert-manager renews after two thirds; a year's certificate is
+    /// usually renewed a month before its end, a CA of ten years one before. The alerts have the same rule
+    /// (deploy/prometheus/alerts.yml).
+    pub fn is_due(&self, now: UnixTime) -> bool {
+        const MONTH: u64 = 30 * 24 * 60 * 60;
+        let (from, to, now) = (
+            self.not_before.as_secs(),
+            self.not_after.as_secs(),
+            now.as_secs(),
+        );
+        let life = u128::from(to.saturating_sub(from));
+        let left = u128::from(to.saturating_sub(now));
+        to < now || (left * 5 <= life && left * 100 < (life * 8).max(u128::from(MONTH) * 100))
+    }
+
     /// True if `now` lies inside.
     pub fn covers(&self, now: UnixTime) -> bool {
         self.not_before <= now && now <= self.not_after

@@ -14,13 +14,14 @@ pub mod validate;
 #[cfg(test)]
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 #[cfg(test)]
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use ipnet::IpNet;
-use rustls::pki_types::{DnsName, ServerName};
+use rustls::pki_types::{DnsName, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -87,33 +88,35 @@ impl Generation {
         leaf.verify_is_valid_for_subject_name(&name).is_ok()
     }
 
-    /// What an operator should see to soon, as of `now`: what is in the last 30 % of its life, or past it. cert-manager
-    /// renews after two thirds, so by then a renewal has failed.
+    /// What an operator should see to soon, as of `now`: what should have been renewed by then, and what has ended.
     pub fn aging(&self, now: SystemTime) -> Vec<String> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let spans = [("certificate", &self.server)]
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(now);
+        let told = |path: &Path, what: String, life: Validity, [ahead, over]: [(&str, &str); 2]| {
+            let (verb, remedy) = if life.not_after < now { over } else { ahead };
+            let (path, at) = (path.display(), rfc3339(life.not_after));
+            let sentence = format!("{path}: the {what} {verb} {at}; {remedy}");
+            life.is_due(now).then_some(sentence)
+        };
+        let certificate = |what: &str, facts: &Facts, over| {
+            let words = [("expires at", "renew it"), ("expired at", over)];
+            let what = format!("{what} {:?}", facts.subject);
+            told(&facts.path, what, facts.validity, words)
+        };
+        let list = |facts: &CrlFacts| {
+            let newer = "fetch a newer one";
+            let words = [("goes stale at", newer), ("is stale since", newer)];
+            let what = format!("revocation list of {:?}", facts.issuer);
+            told(&facts.path, what, facts.life(), words)
+        };
+        let server = certificate("certificate", &self.server, "clients now refuse this gate");
+        let cas = self.client_cas.iter();
+        let cas = cas.map(|ca| certificate("client CA", ca, "its clients are refused"));
+        let due = [server]
             .into_iter()
-            .chain(self.client_cas.iter().map(|facts| ("client CA", facts)))
-            .map(|(what, facts)| (what, &facts.subject, &facts.path, facts.validity))
-            .chain(
-                self.crls
-                    .iter()
-                    .map(|facts| ("revocation list", &facts.issuer, &facts.path, facts.life())),
-            );
-        let aged = spans.filter(|(.., life)| {
-            let (from, to) = (life.not_before.as_secs(), life.not_after.as_secs());
-            now.saturating_add(to.saturating_sub(from) / 10 * 3) >= to
-        });
-        aged.map(|(what, name, path, life)| {
-            let to = life.not_after;
-            let verb = if to.as_secs() < now { "ended" } else { "ends" };
-            format!(
-                "{}: the life of the {what} {name:?} {verb} at {}; renew it",
-                path.display(),
-                rfc3339(to)
-            )
-        })
-        .collect()
+            .chain(cas)
+            .chain(self.crls.iter().map(list));
+        due.flatten().collect()
     }
 }
 
