@@ -2,16 +2,18 @@
 //!
 //! Its own file because two promises live here alone. What has the name of a socket of ours answers: it is bound under
 //! another name, listens, and is then renamed in a way that fails if anything has the name. And what is removed is
-//! what was looked at: it is moved aside, looked at again, and put back if it is something else. Follows no link.
+//! what was looked at: it is moved aside, looked at again, and put back if it is something else. Gates that want the
+//! same name take turns, so that none moves the socket of another. Follows no link.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, link, lstat, openat, rename,
-    renameat_with, unlink,
+    CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, fchmod, flock, fstat, link,
+    lstat, openat, rename, renameat_with, unlink,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -23,6 +25,9 @@ use super::{BACKLOG, Hurdle};
 const MODE: Mode = Mode::from_bits_truncate(0o660);
 /// How often something may come between a look and what follows from it.
 const MOST_LOOKS: usize = 16;
+/// A turn takes no time, so whoever holds the folder for longer is no gate: after twenty tries it goes without.
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+const MOST_TRIES: usize = 20;
 
 /// The name of a listening socket of ours; gone when dropped. To be dropped before the socket: as long as that listens,
 /// nobody of our kind takes it for a dead one.
@@ -38,6 +43,7 @@ pub(super) fn bind(path: &Path) -> Result<(UnixListener, Name), Hurdle> {
     let made = listen(&temporary).and_then(|listener| Ok((listener, lstat(&temporary)?)));
     let (listener, socket) = made.map_err(|error| refused(path, error))?;
     let path = path.to_owned();
+    let _turn = turn(folder_of(&path));
     match claim(&temporary, &path) {
         Ok(()) => Ok((listener, Name { path, socket })),
         Err(hurdle) => {
@@ -59,12 +65,29 @@ pub fn in_the_way(path: &Path) -> Option<String> {
 
 impl Drop for Name {
     fn drop(&mut self) {
+        let _turn = turn(folder_of(&self.path));
         let is_ours = |found: Stat| same(&found, &self.socket);
-        if lstat(&self.path).is_ok_and(is_ours) {
-            // What is left behind is replaced by the next one that wants the name.
-            let _left_behind = take_away(&self.path, &self.socket);
+        if !lstat(&self.path).is_ok_and(is_ours) {
+            return;
+        }
+        if let Err(hurdle) = take_away(&self.path, &self.socket) {
+            tracing::warn!(event = "admin_socket_left", path = %self.path.display(), "{hurdle}");
         }
     }
+}
+
+/// Waits for the turn in this folder, which ends when dropped. `None` where there is none to be had: in a folder that may
+/// not be listed, or on a file system without locks. Whoever may read the folder could hold it, so nobody insists.
+fn turn(folder: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat(CWD, folder, flags, Mode::empty()).ok()?;
+    for _ in 0..MOST_TRIES {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::AGAIN) => std::thread::sleep(BETWEEN_TRIES),
+            locked => return locked.is_ok().then_some(folder),
+        }
+    }
+    None
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
