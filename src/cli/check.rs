@@ -27,7 +27,8 @@ use crate::trust::validate::{Validated, validate};
 ///
 /// Then it warns of what would serve today and fail later: a port inside the kernel's ephemeral range, a file that is
 /// mounted alone (subPath) and will never be renewed, a private key that every user can read, a certificate without a
-/// name; and of every setting that weakens the gate. Run it where the gate runs, as the user it runs as: ports, mounts
+/// name, a target that listens beyond loopback, something that is in the way of the admin socket; and of every setting
+/// that weakens the gate. Run it where the gate runs, as the user it runs as: ports, mounts
 /// and modes are those of this machine.
 ///
 /// Nothing is listened on, so a port that is already taken is not noticed.
