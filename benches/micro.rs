@@ -175,7 +175,7 @@ fn record(criterion: &mut Criterion) {
         black_box(line);
     });
     let route: Arc<str> = "default".into();
-    let metrics = Metrics::new([&route], config.log.format);
+    let metrics = Metrics::new([&route], *config.log.format);
     let metrics = metrics.routes().first().expect("one route");
     let client = client(&pki);
     let admission = judge(&allow(1), &client).expect("it is named");

@@ -4,16 +4,19 @@
 //! (webpki, which verified the chain, and x509-parser) must agree on every fact that both can read, else the
 //! certificate is refused. This file does no IO, reads no clock and makes no decision about who may pass.
 
+mod life;
+
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATIONAL_UNIT};
 use x509_parser::prelude::FromDer as _;
+
+pub use self::life::{Validity, rfc3339, unix_time};
 
 /// The longest name that a record shows, in bytes (contract, "Connection record").
 const NAME_BYTES: usize = 256;
@@ -46,56 +49,6 @@ pub enum ClientAuthUsage {
     NotListed,
     /// The certificate has no extended key usage at all.
     Absent,
-}
-
-/// When a certificate is good, both ends included (RFC 5280 section 4.1.2.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    /// The first second.
-    pub not_before: UnixTime,
-    /// The last second.
-    pub not_after: UnixTime,
-}
-
-impl Validity {
-    /// Reads the validity of any certificate, a CA's too.
-    pub fn of(certificate: &X509Certificate<'_>) -> Self {
-        let validity = certificate.validity();
-        Self {
-            not_before: unix_time(validity.not_before),
-            not_after: unix_time(validity.not_after),
-        }
-    }
-
-    /// The time that both cover.
-    #[must_use]
-    pub fn intersect(self, other: Self) -> Self {
-        Self {
-            not_before: self.not_before.max(other.not_before),
-            not_after: self.not_after.min(other.not_after),
-        }
-    }
-
-    /// True if `now` lies inside.
-    pub fn covers(&self, now: UnixTime) -> bool {
-        self.not_before <= now && now <= self.not_after
-    }
-}
-
-/// An ASN.1 time as the clock has it. Before 1970 is long ago for every purpose here.
-pub fn unix_time(time: x509_parser::time::ASN1Time) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(
-        u64::try_from(time.timestamp()).unwrap_or(0),
-    ))
-}
-
-/// A certificate's time as operators read it, `2026-11-23T02:33:11Z`.
-pub fn rfc3339(time: UnixTime) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
-    // Later than the year 9999 is how RFC 5280 section 4.1.2.5 writes "never".
-    time.map_or("never".to_owned(), |time| {
-        humantime::format_rfc3339_seconds(time).to_string()
-    })
 }
 
 /// Why a certificate's facts could not be established; such a certificate is refused.

@@ -28,7 +28,9 @@ const LAYERS: &[&[&str]] = &[
 const SPAWNERS: &[&str] = &[
     "src/gate/accept.rs",
     "src/admin.rs",
+    "src/serve/workers.rs",
     "src/serve.rs",
+    "src/follow/exposed.rs",
     "src/follow/reload.rs",
     "src/cli/demo/",
 ];

@@ -11,14 +11,12 @@ use rustls::pki_types::UnixTime;
 
 use super::Failure;
 use super::sheet::{Sheet, counted, expiry};
-use crate::config::{
-    Admin, Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion,
-};
+use crate::config::{Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion};
 use crate::identity::printable;
 use crate::policy::Allow;
-use crate::trust::Generation;
 use crate::trust::load::{Files, load};
 use crate::trust::validate::{Validated, validate};
+use crate::trust::{Digests, Generation};
 
 /// Validates the configuration without starting
 ///
@@ -28,8 +26,9 @@ use crate::trust::validate::{Validated, validate};
 ///
 /// Then it warns of what would serve today and fail later: a port inside the kernel's ephemeral range, a file that is
 /// mounted alone (subPath) and will never be renewed, a private key that every user can read, what some clients refuse
-/// in the certificate or its chain; and of every setting that weakens the gate. Run it where the gate runs, as the user
-/// it runs as: ports, mounts and modes are those of this machine.
+/// in the certificate or its chain, a target that listens beyond loopback, something that is in the way of the admin
+/// socket; and of every setting that weakens the gate. Run it where the gate runs, as the user it runs as: ports, mounts
+/// and modes are those of this machine.
 ///
 /// Nothing is listened on, so a port that is already taken is not noticed.
 #[derive(Debug, clap::Args)]
@@ -104,6 +103,7 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
         about_route(&mut sheet, route);
     }
     shared(&mut sheet, config);
+    digests(&mut sheet, validated);
     let warnings: Vec<String> = validated
         .warnings
         .iter()
@@ -146,7 +146,7 @@ fn server_certificate(sheet: &mut Sheet, files: &Files, generation: &Generation,
 }
 
 fn client_cas(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
-    let cas = &validated.generation.client_cas;
+    let cas: Vec<_> = validated.generation.vouching_cas(now).collect();
     sheet.heading(&format!("CAs that vouch for clients: {}", cas.len()));
     for (index, ca) in cas.iter().enumerate() {
         if index > 0 {
@@ -215,6 +215,21 @@ pub(super) fn admits(sheet: &mut Sheet, allow: &Allow) {
     }
 }
 
+/// What to look for in `portcullis_trust_info` of every gate that has taken this up.
+fn digests(sheet: &mut Sheet, validated: &Validated) {
+    let Digests {
+        server,
+        client_ca,
+        client_crl,
+        rules,
+    } = validated.generation.digests();
+    sheet.heading("Digests, as in portcullis_trust_info");
+    sheet.fact("server", server);
+    sheet.fact("client_ca", client_ca);
+    sheet.fact("client_crl", client_crl);
+    sheet.fact("rules", rules);
+}
+
 fn shared(sheet: &mut Sheet, config: &Config) {
     sheet.heading("For all routes");
     sheet.fact(
@@ -230,11 +245,7 @@ fn shared(sheet: &mut Sheet, config: &Config) {
             "may be missing in a client's certificate (UNSAFE)",
         );
     }
-    match &config.admin {
-        Admin::Off => sheet.fact("admin", "off"),
-        Admin::Tcp(listen) => sheet.fact("admin", listen.value),
-        Admin::Unix(path) => sheet.fact("admin", format_args!("unix:{}", path.value.display())),
-    }
+    sheet.fact("admin", &config.admin);
     let Limits {
         connections,
         connections_per_source,
@@ -266,7 +277,7 @@ fn shared(sheet: &mut Sheet, config: &Config) {
             format!("idle {idle}, session {session}, drain {drain}"),
         ],
     );
-    sheet.fact("threads", config.threads);
+    sheet.fact("threads", *config.threads);
 }
 
 /// A certificate may have no subject, and none of its names.

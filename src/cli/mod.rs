@@ -158,7 +158,7 @@ impl From<serve::Error> for Failure {
     fn from(error: serve::Error) -> Self {
         match error {
             serve::Error::Unusable(problems) => Self::Problems(problems),
-            serve::Error::Bind(_) | serve::Error::AdminSocket { .. } | serve::Error::System(_) => {
+            serve::Error::Bind(_) | serve::Error::Descriptors { .. } | serve::Error::System(_) => {
                 Self::Running(error.into())
             }
         }

@@ -87,7 +87,7 @@ fn listen_in(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Li
 /// Where bytes go; whether it must be loopback is decided where `--unsafe-target` is known.
 pub(super) fn target(text: &str) -> Result<TargetAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return socket_path(path).map(TargetAddress::Unix);
+        return socket_path(path, LONGEST).map(TargetAddress::Unix);
     }
     no_bare_path(text)?;
     let address = socket(text, &TARGET)?;
@@ -103,7 +103,7 @@ pub(super) fn admin(text: &str) -> Result<AdminAddress, String> {
         return Ok(AdminAddress::Off);
     }
     if let Some(path) = text.strip_prefix("unix:") {
-        return socket_path(path).map(AdminAddress::Unix);
+        return socket_path(path, LONGEST - MADE_UNDER).map(AdminAddress::Unix);
     }
     no_bare_path(text)?;
     let address = socket(text, &ADMIN)?;
@@ -209,18 +209,21 @@ fn no_bare_path(text: &str) -> Result<(), String> {
     ))
 }
 
-fn socket_path(path: &str) -> Result<PathBuf, String> {
-    // `sun_path` of sockaddr_un, less the closing NUL: unix(7).
-    const LONGEST: usize = 107;
+/// `sun_path` of sockaddr_un, less the closing NUL: unix(7).
+const LONGEST: usize = 107;
+/// A socket of the gate's is made under a name that is longer by `.` and eight digits.
+const MADE_UNDER: usize = 9;
+
+fn socket_path(path: &str, longest: usize) -> Result<PathBuf, String> {
     if !path.starts_with('/') {
         return Err("not an absolute path; write unix:/path".to_owned());
     }
     if path.contains('\0') {
         return Err("no file name has a NUL in it; write the path out".to_owned());
     }
-    if path.len() > LONGEST {
+    if path.len() > longest {
         return Err(format!(
-            "longer than the {LONGEST} bytes a socket path may have; choose a shorter one"
+            "longer than the {longest} bytes the path of such a socket may have; choose a shorter one"
         ));
     }
     Ok(PathBuf::from(path))

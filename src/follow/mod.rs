@@ -1,5 +1,6 @@
 //! Keeps the published generation in step with the files: [`watch`] says that they may have changed, [`reload`] reads,
 //! has them judged and publishes. Never sees a client.
 
+pub mod exposed;
 pub mod reload;
 pub mod watch;

@@ -4,7 +4,7 @@
 //! out. Reading and judging happen off the data path; a panic there costs a reload, not the process.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::UnixTime;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::watch::{Hint, Hints};
-use crate::config::{Config, Flags, Located, Problem, Problems, Tls};
+use crate::config::{Config, Flags, Located, Problems, Tls, Waiting};
 use crate::identity::Validity;
 use crate::telemetry::{Metrics, Summary};
 use crate::trust::Generation;
@@ -37,12 +37,17 @@ pub struct Reloader {
     last: LastReload,
     /// Warnings are told once for as long as they last.
     told_aging: Vec<String>,
-    told_restart: Vec<String>,
 }
 
 /// How the newest attempt to change the generation ended; shared with those who show it.
 #[derive(Debug, Clone, Default)]
-pub struct LastReload(Arc<Mutex<Option<Failure>>>);
+pub struct LastReload(Arc<Mutex<Ended>>);
+
+#[derive(Debug, Default)]
+struct Ended {
+    failure: Option<Failure>,
+    waiting: Vec<Waiting>,
+}
 
 /// An attempt that changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,20 +61,26 @@ pub struct Failure {
 impl LastReload {
     /// The newest attempt's failure; `None` if it went well.
     pub fn failure(&self) -> Option<Failure> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().failure.clone()
+    }
+
+    /// What the configuration file says and a restart would change.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.lock().waiting.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ended> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns true if the failure is news.
     fn note(&self, failure: Option<String>) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.as_ref().map(|failure| failure.reason.clone());
+        let mut last = self.lock();
+        let before = last.failure.as_ref().map(|failure| failure.reason.clone());
         if before == failure {
             return false;
         }
-        *last = failure.map(|reason| Failure {
+        last.failure = failure.map(|reason| Failure {
             since: SystemTime::now(),
             reason,
         });
@@ -80,7 +91,7 @@ impl LastReload {
 /// What one look at the files led to.
 struct Look {
     /// What else was changed and is not followed.
-    restart: Vec<Problem>,
+    restart: Vec<Waiting>,
     /// A generation to publish, unless everything is as it was.
     changed: Option<Box<(Config, Validated)>>,
 }
@@ -101,7 +112,6 @@ impl Reloader {
             metrics,
             last: LastReload::default(),
             told_aging: Vec::new(),
-            told_restart: Vec::new(),
         }
     }
 
@@ -122,6 +132,9 @@ impl Reloader {
         loop {
             self.follow(hint, &mut hints).await;
             self.tell_aging();
+            let summary = summary(&self.published.borrow());
+            self.metrics.stands(&summary);
+            self.metrics.watching(hints.are_reported());
             hint = hints.next().await;
         }
     }
@@ -168,6 +181,7 @@ impl Reloader {
             }
         };
         self.metrics.reload_failed();
+        self.metrics.reload_failing(true);
         if self.last.note(Some(reason.clone())) || hint == Hint::Hangup {
             let generation = self.published.borrow().number;
             tracing::warn!(
@@ -194,14 +208,8 @@ impl Reloader {
 
     fn take(&mut self, look: Look, hint: Hint) {
         self.last.note(None);
-        let restart: Vec<String> = look.restart.iter().map(ToString::to_string).collect();
-        for what in restart
-            .iter()
-            .filter(|what| !self.told_restart.contains(what))
-        {
-            tracing::warn!(event = "restart_needed", "{what}");
-        }
-        self.told_restart = restart;
+        self.metrics.reload_failing(false);
+        self.tell_restart(look.restart);
         match look.changed {
             Some(changed) => self.publish(*changed),
             None if hint == Hint::Hangup => {
@@ -211,6 +219,15 @@ impl Reloader {
                 );
             }
             None => {}
+        }
+    }
+
+    fn tell_restart(&self, waiting: Vec<Waiting>) {
+        self.metrics.restart_needed(!waiting.is_empty());
+        // Whoever shows it never waits for the log.
+        let before = std::mem::replace(&mut self.last.lock().waiting, waiting.clone());
+        for what in news(&waiting, &before) {
+            tracing::warn!(event = "restart_needed", "{what}");
         }
     }
 
@@ -227,9 +244,11 @@ impl Reloader {
         let (number, certificate) = (generation.number, generation.server.serial.clone());
         self.metrics.published(&summary(&generation));
         self.metrics.reload_succeeded();
-        self.published.send_replace(Arc::new(generation));
+        let generation = Arc::new(generation);
+        let before = self.published.send_replace(Arc::clone(&generation));
         self.config = config;
         tracing::info!(event = "reloaded", generation = number, certificate);
+        tell_weakening(&before.unsafe_settings, &generation.unsafe_settings);
         for warning in warnings {
             tracing::warn!(event = "configuration", "{warning}");
         }
@@ -238,13 +257,28 @@ impl Reloader {
     /// Time passes without any file changing.
     fn tell_aging(&mut self) {
         let aging = self.published.borrow().aging(SystemTime::now());
-        for warning in aging
-            .iter()
-            .filter(|warning| !self.told_aging.contains(warning))
-        {
+        for warning in news(&aging, &self.told_aging) {
             tracing::warn!(event = "renewal_due", "{warning}");
         }
         self.told_aging = aging;
+    }
+}
+
+/// Those that were not there before.
+fn news<'a, T: PartialEq>(now: &'a [T], before: &'a [T]) -> impl Iterator<Item = &'a T> {
+    now.iter().filter(|one| !before.contains(one))
+}
+
+fn tell_weakening(before: &[String], now: &[String]) {
+    for setting in news(now, before) {
+        tracing::warn!(event = "unsafe_setting", setting, "this weakens the gate");
+    }
+    for setting in news(before, now) {
+        tracing::info!(
+            event = "unsafe_setting_gone",
+            setting,
+            "this weakens the gate no longer"
+        );
     }
 }
 
@@ -252,11 +286,23 @@ impl Reloader {
 fn summary(generation: &Generation) -> Summary {
     let now = UnixTime::now();
     let lives = generation.vouching_cas(now).map(|ca| ca.facts.validity);
+    let digests = generation.digests();
     Summary {
         number: generation.number,
         server: generation.server.validity,
         client_ca: first_to_end(lives).unwrap_or(generation.server.validity),
-        crl: first_to_end(generation.crls.iter().map(|list| list.life)),
+        lists: generation
+            .counting_lists(now)
+            .map(|list| list.life)
+            .collect(),
+        left_out: generation.left_out(now).len(),
+        unsafe_settings: generation.unsafe_settings.len(),
+        digests: [
+            ("server", digests.server),
+            ("client_ca", digests.client_ca),
+            ("client_crl", digests.client_crl),
+            ("rules", digests.rules),
+        ],
     }
 }
 

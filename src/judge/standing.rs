@@ -115,6 +115,16 @@ impl Trust {
         }
     }
 
+    /// True if a list of this trust speaks for somebody now.
+    pub fn counts(&self, list: &List, now: UnixTime) -> bool {
+        match self.standing(list, now) {
+            Standing::Counts => true,
+            // Somebody sent the certificate of its issuer.
+            Standing::Waits | Standing::WaitsBesideNamesake { .. } => list.is_met(),
+            Standing::OfLeftOut { .. } | Standing::Bad(_) => false,
+        }
+    }
+
     /// True if a list is signed with the key of this entry.
     pub fn has_list(&self, entry: &Entry) -> bool {
         let certificate = entry.certificate();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rustls::pki_types::UnixTime;
 
+use super::digests::fingerprint;
 use crate::identity::{Validity, rfc3339};
 use crate::judge::{List, Trust, Why};
 
@@ -18,6 +19,8 @@ pub struct Facts {
     pub names: Vec<String>,
     /// The serial number in hexadecimal.
     pub serial: String,
+    /// The SHA-256 of the certificate in hexadecimal.
+    pub fingerprint: String,
     /// When it is good.
     pub validity: Validity,
     /// The file it was read from.
@@ -48,6 +51,8 @@ pub struct UnreadableCa {
 pub struct CrlFacts {
     /// The CA that it says signed it, escaped and bounded.
     pub issuer: String,
+    /// The SHA-256 of the list in hexadecimal.
+    pub fingerprint: String,
     /// How many certificates it revokes.
     pub entries: usize,
     /// From when it was made until there should be a newer one.
@@ -62,6 +67,7 @@ impl CrlFacts {
     pub(super) fn of(list: &List, file: usize) -> Self {
         Self {
             issuer: list.issuer_name(),
+            fingerprint: fingerprint(list.der()),
             entries: list.entries(),
             life: list.life(),
             path: PathBuf::new(),

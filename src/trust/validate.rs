@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use super::digests::{fingerprint, of_rules};
 use super::load::{Content, Files};
 use super::server::{Server, server};
 use super::vouching::{Vouching, vouching};
@@ -76,12 +77,20 @@ pub fn validate(
         server: facts,
         shown,
         client_cas,
+        client_ca_files: files
+            .client_ca
+            .iter()
+            .map(|file| file.path.clone())
+            .collect(),
         unreadable_cas,
         crls,
+        unsafe_settings: config.unsafe_settings(),
+        rules: of_rules(config),
         digest: files.digest(),
         trust_digest: files.trust_digest(),
         routes: routes.collect(),
         trust,
+        presented: server_key,
     };
     Ok(Validated {
         generation,
@@ -110,6 +119,7 @@ pub(super) fn facts(der: &CertificateDer<'_>, file: &Content) -> Result<Facts, P
             .take(32)
             .map(|byte| format!("{byte:02x}"))
             .collect(),
+        fingerprint: fingerprint(der),
         validity: Validity::of(&parsed),
         path: file.path.clone(),
     })

@@ -15,6 +15,7 @@ mod budget;
 mod commands;
 mod config;
 mod deploy_prometheus;
+mod descriptors;
 mod drain;
 mod evict;
 mod handshake;

@@ -109,7 +109,7 @@ fn every_key_is_understood() {
     ];
     assert_eq!(seconds, [1, 2, 3, 4, 5].map(Duration::from_secs));
     assert_eq!(timeouts.session, None);
-    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(*config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, LogLevel::Debug);
     assert_eq!(config.threads.get(), 2);
     assert_eq!(config.tls.client_ca.len(), 2);

@@ -150,6 +150,38 @@ async fn the_same_files_publish_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_that_has_only_moved_is_a_change() {
+    let mut scene = Scene::new();
+    let path = |name: &str| scene.folder.path().join(name);
+    for (from, to) in [("tls.crt", "moved.crt"), ("ca.crt", "moved-ca.crt")] {
+        std::fs::copy(path(from), path(to)).unwrap();
+    }
+    let named = |name: &str| path(name).display().to_string();
+    let (cert, key, ca) = (named("moved.crt"), named("tls.key"), named("moved-ca.crt"));
+    let (moved, moved_ca) = (path("moved.crt"), path("moved-ca.crt"));
+    let trust = Arc::clone(&scene.current().route(0).unwrap().trust);
+    scene.reloader.flags = Some(flags(&[
+        "--cert",
+        &cert,
+        "--key",
+        &key,
+        "--client-ca",
+        &ca,
+        "--allow-dns",
+        "client",
+    ]));
+    scene.look().await;
+    let current = scene.current();
+    assert_eq!(current.number, 2);
+    assert_eq!(current.server.path, moved);
+    assert_eq!(current.client_cas[0].facts.path, moved_ca);
+    assert!(
+        Arc::ptr_eq(&trust, &current.route(0).unwrap().trust),
+        "what vouches is the same"
+    );
+}
+
+#[tokio::test]
 async fn a_bad_set_is_kept_out_until_it_is_good() {
     let mut scene = Scene::new();
     let receiver = scene.reloader.generations();
