@@ -18,10 +18,12 @@ use x509_parser::prelude::FromDer as _;
 
 pub use self::life::{Validity, rfc3339, unix_time};
 
-/// The longest name that a record shows, in bytes (contract, "Connection record").
+/// The longest name that a record shows, in bytes.
 const NAME_BYTES: usize = 256;
 /// The most names that a record shows.
 const NAMES: usize = 16;
+/// The most bytes that they have together, as JSON writes them.
+const ALL_NAME_BYTES: usize = 4400;
 
 /// Who a certificate speaks of. Says nothing about whether the certificate was verified: `trust` does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,30 +174,51 @@ impl Client {
         self.validity
     }
 
-    /// The SANs for people to read, as `dns:…`, `uri:…`, `email:…`, `ip:…`: at most 16, each at most 256 bytes,
-    /// cut ones marked, control and bidirectional characters escaped. Without a SAN, the subject's `cn:…`.
+    /// The SANs for people to read, as `dns:…`, `uri:…`, `email:…`, `ip:…`: at most 16, each at most 256 bytes and all
+    /// together 4,400 as JSON writes them, cut ones marked, control and bidirectional characters escaped. Without a SAN,
+    /// the subject's `cn:…`.
     pub fn display_names(&self) -> Vec<String> {
+        self.first_names(NAMES)
+    }
+
+    /// As [`display_names`](Self::display_names), but three at most: for a sentence.
+    pub fn brief_names(&self) -> String {
+        self.first_names(3).join(", ")
+    }
+
+    fn first_names(&self, most: usize) -> Vec<String> {
+        // `other_names` are printable already, and escaping twice would change them.
         let sans = kind("dns", &self.dns_names)
             .chain(kind("uri", &self.uris))
             .chain(self.other_names.iter().cloned());
-        // `other_names` are printable already, and escaping twice would change them.
-        let mut names: Vec<String> = sans.take(NAMES + 1).collect();
-        if names.is_empty() {
-            names = kind("cn", &self.common_names)
-                .take(NAMES + 1)
-                .map(|name| printable(&name))
-                .collect();
+        let number = self.dns_names.len() + self.uris.len() + self.other_names.len();
+        match number {
+            0 => first(
+                kind("cn", &self.common_names),
+                most,
+                self.common_names.len(),
+            ),
+            number => first(sans, most, number),
         }
-        if names.len() > NAMES {
-            let total = self.dns_names.len() + self.uris.len() + self.other_names.len();
-            names.truncate(NAMES);
-            names.push(format!(
-                "…and {} more",
-                total.max(self.common_names.len()) - NAMES
-            ));
-        }
-        names
     }
+}
+
+/// The first names, as many as there is room for, and how many more of this number there are.
+fn first(names: impl Iterator<Item = String>, most: usize, number: usize) -> Vec<String> {
+    let mut room = ALL_NAME_BYTES;
+    let fits = |name: &String| {
+        // JSON writes two quotes, a comma, and a backslash before some characters.
+        let bytes = name.len() + name.matches(['"', '\\']).count() + 3;
+        let left = room.checked_sub(bytes);
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let mut shown: Vec<String> = names.take(most).take_while(fits).collect();
+    match number - shown.len() {
+        0 => {}
+        more => shown.push(format!("…and {more} more")),
+    }
+    shown
 }
 
 fn kind<'a>(kind: &'a str, names: &'a [String]) -> impl Iterator<Item = String> + 'a {

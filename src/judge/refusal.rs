@@ -183,7 +183,7 @@ impl Refusal {
                 reason: Reason::Unreadable,
             },
             Self::NotAdmitted { client, error } => Told {
-                words: format!("{error}: it is {}", client.display_names().join(", ")),
+                words: format!("{error}: it is {}", client.brief_names()),
                 error: CertificateError::ApplicationVerificationFailure,
                 reason: Reason::NoRule,
             },

@@ -14,7 +14,7 @@ pub struct UriPattern {
 }
 
 impl UriPattern {
-    /// Parses an `--allow-uri` value. Wildcards anywhere but in the contract's two places are refused.
+    /// Parses an `--allow-uri` value. Wildcards anywhere but in the two places of docs/admission.md are refused.
     pub fn parse(text: &str) -> Result<Self, InvalidRule> {
         if text.is_empty()
             || !text.is_ascii()

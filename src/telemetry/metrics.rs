@@ -1,4 +1,4 @@
-//! The metrics of the contract and their text forms.
+//! The metrics (docs/observability.md) and their text forms.
 //!
 //! Label values are route names and closed enums, so that no client can make a series. Every series a route can have
 //! exists from the start: `rate()` needs the zero before the one.

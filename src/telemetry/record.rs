@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use crate::event::{Ended, Outcome};
-use crate::identity::Client;
+use crate::identity::{Client, printable};
 use crate::policy::Admission;
 use crate::telemetry::RouteMetrics;
 use crate::telemetry::log::Line;
@@ -156,7 +156,7 @@ impl Record {
         }
         let (mut to_target, mut from_target) = (0, 0);
         if let Some(session) = &self.session {
-            line.str("rule", &session.admission.to_string());
+            line.str("rule", &printable(&session.admission.to_string()));
             line.str("tls_version", session.tls_version);
             line.str("cipher", session.cipher);
             line.str("group", session.group);

@@ -148,7 +148,7 @@ fn metrics_come_as_openmetrics_to_who_accepts_it() {
 }
 
 #[test]
-fn every_metric_of_the_contract_is_there() {
+fn every_metric_of_the_documentation_is_there() {
     let (_target, gate) = started();
     let mut client = Pki::shared().client("metrics").connect(gate.address());
     client.send(b"four");

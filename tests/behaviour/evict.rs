@@ -16,7 +16,7 @@ use crate::support::pki::{Authority, authority_params, client_params, dns};
 use crate::support::target::{self, Ended};
 use crate::support::volume::{Identity, Mounted, Rules, Writer, allow, knock, list_params};
 
-/// The contract says one second; the rest is for a machine that is busy with other work.
+/// The promise is one second (docs/rotation.md); the rest is for a machine that is busy with other work.
 const SOON: Duration = Duration::from_secs(3);
 
 /// A gate with one session that is to be ended and one that is not.

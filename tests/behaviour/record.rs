@@ -6,8 +6,10 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use rcgen::DnType;
+use rustls::AlertDescription;
 use serde_json::Value;
 
+use crate::support::client::Ending;
 use crate::support::gate::{Setup, connections};
 use crate::support::pki::{Pki, client_params, dns, email, uri};
 use crate::support::target;
@@ -218,6 +220,34 @@ fn names_are_bounded_in_length_and_number_and_marked_when_cut() {
         assert!(names.contains('…'), "a cut is marked: {names}");
         assert!(names.len() < 1_000, "{names}");
         assert!(!names.contains("name-16.test"), "{names}");
+    }
+}
+
+#[test]
+fn no_record_is_longer_than_8_kib() {
+    let pki = Pki::shared();
+    let target = target::echo();
+    // Characters that JSON writes as two, in names of the greatest length that is shown.
+    let names = |first: &str| {
+        let many = (0..40).map(|number| uri(&format!("https://t/{number}/{}", "\"'".repeat(300))));
+        pki.forge(&client_params([dns(first)].into_iter().chain(many)))
+    };
+    for format in ["json", "text"] {
+        let mut gate = Setup::to(&pki, &target.flag())
+            .flag("--allow-dns", "good.test")
+            .flag("--log-format", format)
+            .spawn();
+        let address = listening_address(&gate.log, format);
+        names("good.test").connect(address).prove_admitted();
+        let refused = names("bad.test").connect(address).ending();
+        assert_eq!(refused, Ending::Alert(AlertDescription::AccessDenied));
+        assert_eq!(gate.terminate(), 0);
+        let longest = gate.log.text().lines().map(str::len).max().unwrap_or(0);
+        println!("{format}: {longest} bytes");
+        assert!(
+            (4_000..8_192).contains(&longest),
+            "{format}: {longest} bytes"
+        );
     }
 }
 

@@ -34,7 +34,7 @@ use crate::support::volume::{
 };
 use crate::support::{eventually, pattern};
 
-/// The contract says one second; the rest is for a machine that is busy with other work.
+/// The promise is one second (docs/rotation.md); the rest is for a machine that is busy with other work.
 const SOON: Duration = Duration::from_secs(3);
 /// Longer than an update that is seen half-way is waited for.
 const LONGER_THAN_AN_UPDATE: Duration = Duration::from_secs(2);

@@ -69,9 +69,10 @@ const ALERTS: [AlertRow; 14] = [
     },
     AlertRow {
         alert: AlertDescription::UnknownCA,
-        meaning: "The client certificate does not chain to a CA of the gate's --client-ca; or the gate has \
-                  revocation lists and none of them speaks for this certificate, or that one is stale. Let the \
-                  right CA issue it, or give the gate that CA or a fresh list.",
+        meaning: "The client certificate does not chain to a CA of the gate's --client-ca: another CA issued it, or \
+                  one of the same name with another key, or one that may not; or the gate has revocation lists and \
+                  none of them speaks for this certificate, or that one is stale. `portcullis explain --client-cert \
+                  FILE` says which. Let the right CA issue it, or give the gate that CA or a fresh list.",
     },
     AlertRow {
         alert: AlertDescription::CertificateExpired,
@@ -85,8 +86,10 @@ const ALERTS: [AlertRow; 14] = [
     },
     AlertRow {
         alert: AlertDescription::UnsupportedCertificate,
-        meaning: "The client certificate is not one for TLS clients: clientAuth is not in its extended key usage. \
-                  Issue it as a client's; for one without any such usage the gate has --allow-missing-eku.",
+        meaning: "The client certificate is not one for TLS clients: clientAuth is not in its extended key usage, its \
+                  key usage lacks digitalSignature, its key is of a kind that TLS cannot use, or it is a CA's own \
+                  (`openssl req -x509` makes such). Issue one as a client's; for one without any extended key usage \
+                  the gate has --allow-missing-eku.",
     },
     AlertRow {
         alert: AlertDescription::AccessDenied,
@@ -95,21 +98,22 @@ const ALERTS: [AlertRow; 14] = [
     },
     AlertRow {
         alert: AlertDescription::BadCertificate,
-        meaning: "The server could not use the client certificate: it is damaged, has a critical extension that is \
-                  not known or, with servers other than this gate, is missing, unknown or expired. `portcullis \
-                  explain --client-cert FILE` says what this gate finds.",
+        meaning: "The server could not use the client certificate: it is damaged, not X.509 version 3, has an \
+                  extension twice or a critical one that is not known, a name that is none or, with servers other \
+                  than this gate, is missing, unknown or expired. `portcullis explain --client-cert FILE` says what \
+                  this gate finds.",
     },
     AlertRow {
         alert: AlertDescription::CertificateUnknown,
-        meaning: "The server takes no such certificate from a client. This gate says so of a CA's own certificate \
-                  (`openssl req -x509` makes such: issue one to the client), of one that is not X.509 version 3, \
-                  and of names outside the name constraints of its CA. `portcullis explain --client-cert FILE` says \
-                  which it is; for another server, look at its log.",
+        meaning: "The server takes no such certificate from a client. This gate says so of names outside the name \
+                  constraints of a CA above it. `portcullis explain --client-cert FILE` says more; for another \
+                  server, look at its log.",
     },
     AlertRow {
         alert: AlertDescription::DecryptError,
-        meaning: "A signature did not verify. Usually the client certificate comes from a CA of the same name as \
-                  the gate's but with another key, as after making the CA again. Issue the certificate again.",
+        meaning: "A signature did not verify. This gate says so if the client does not hold the key of its \
+                  certificate: give --cert and --key from the same issue. Other servers say it of a certificate \
+                  from a CA of the same name as theirs but with another key: issue it again.",
     },
     AlertRow {
         alert: AlertDescription::HandshakeFailure,

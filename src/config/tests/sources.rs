@@ -40,7 +40,7 @@ fn a_value_that_another_source_overrides_is_checked_all_the_same() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn the_defaults_are_those_of_the_documentation() {
     let config = good(&[], &[]);
     assert_eq!(
         config.tls.cert.value.as_os_str(),
