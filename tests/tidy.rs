@@ -20,16 +20,17 @@ const LAYERS: &[&[&str]] = &[
     &["judge"],
     &["policy"],
     &["identity", "lifecycle", "places"],
-    &["crypto"],
+    &["crypto", "file"],
 ];
 
-/// Where tasks and threads may be started: the two loops that accept, the root that owns them, and the demonstration,
-/// which is a small root of its own.
+/// Where tasks and threads may be started: the two loops that accept, the root that owns them, the thread that reads
+/// files, and the demonstration, which is a small root of its own.
 const SPAWNERS: &[&str] = &[
     "src/gate/accept.rs",
     "src/admin.rs",
     "src/serve.rs",
     "src/follow/reload.rs",
+    "src/file/reader.rs",
     "src/cli/demo/",
 ];
 
