@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["judge"],
     &["policy"],
     &["identity", "lifecycle", "places"],
-    &["crypto", "file"],
+    &["crypto", "file", "pem"],
 ];
 
 /// Where tasks and threads may be started: the two loops that accept, the root that owns them, the thread that reads
