@@ -7,14 +7,14 @@ mod traps;
 
 use std::time::SystemTime;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::UnixTime;
 
 use super::Failure;
 use super::sheet::{Sheet, counted, expiry};
 use crate::config::{
     Admin, Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion,
 };
+use crate::file::reader::run_once;
 use crate::identity::printable;
 use crate::policy::Allow;
 use crate::trust::load::{Files, load};
@@ -59,8 +59,12 @@ impl Check {
     /// # Errors
     /// With every problem that `serve` would refuse to start for.
     pub fn run(&self) -> Result<(), Failure> {
-        let found = Found::new(&self.flags)?;
-        let traps = traps::all(&found.config, &found.validated.generation);
+        let flags = self.flags.clone();
+        let (found, traps) = run_once(move || {
+            let found = Found::new(&flags)?;
+            let traps = traps::all(&found.config, &found.validated.generation);
+            Ok::<_, Problems>((found, traps))
+        })??;
         let now = UnixTime::now();
         report(&found, &traps, now)
             .print()
@@ -76,7 +80,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Takes the steps of `serve` up to the point where it would bind.
+    /// Takes the steps of `serve` up to the point where it would bind. For a thread that may hang.
     pub(super) fn new(flags: &Flags) -> Result<Self, Problems> {
         let config = Config::parse(flags)?;
         let files = load(&config.tls)?;
@@ -126,7 +130,7 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
 
 fn server_certificate(sheet: &mut Sheet, files: &Files, validated: &Validated, now: UnixTime) {
     let server = &validated.generation.server;
-    let chain = CertificateDer::pem_slice_iter(&files.cert.bytes).count();
+    let chain = files.cert.certificates("").map_or(0, |chain| chain.len());
     sheet.heading("Server certificate");
     sheet.fact("file", files.cert.path.display());
     sheet.fact("subject", named(&server.subject));

@@ -21,6 +21,7 @@ use self::pki::Pki;
 use self::probe::Probe;
 use self::scrape::Scrape;
 use crate::config::{Config, Flags, Problems};
+use crate::file::reader::NoAnswer;
 use crate::serve;
 
 /// An mTLS gate for ports that listen on loopback only
@@ -152,6 +153,12 @@ impl Failure {
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self::Problems(problems)
+    }
+}
+
+impl From<NoAnswer> for Failure {
+    fn from(error: NoAnswer) -> Self {
+        Self::Unusable(error.into())
     }
 }
 

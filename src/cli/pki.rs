@@ -8,13 +8,13 @@ mod arguments;
 pub mod authority;
 mod files;
 pub mod lifetime;
+mod read;
 pub mod serial;
 mod subject;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use rustls::pki_types::UnixTime;
-use zeroize::Zeroizing;
 
 use self::arguments::{days, dns_name, folder_name, subject_text, uri};
 use self::authority::{Authority, Names, Purpose, Revocations};
 use self::files::{Existing, NewFile};
 use self::lifetime::lifetime;
 use self::serial::Serial;
+use crate::file::{self, MOST_CERTIFICATES, MOST_LIST, Unreadable};
 use crate::identity::printable;
 
 /// What the commands say at the end.
@@ -291,14 +291,14 @@ impl Revoke {
     fn run(self, now: UnixTime) -> anyhow::Result<String> {
         let authority = load(&self.dir)?;
         let path = self.dir.join("ca.crl");
-        let before = match fs::read(&path) {
+        let before = match file::read(&path, MOST_LIST) {
             Ok(pem) => Some(
                 authority
                     .read_revocation_list(&pem)
                     .with_context(|| format!("{}: move it away", path.display()))?,
             ),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| unreadable(&path)),
+            Err(Unreadable::Missing(_)) => None,
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         let (number, mut revoked) =
             before.map_or((0, Vec::new()), |list| (list.number, list.revoked));
@@ -349,7 +349,7 @@ fn serial_of(text: &str, authority: &Authority) -> anyhow::Result<Serial> {
         return Ok(serial);
     }
     let path = Path::new(text);
-    let pem = fs::read(path).with_context(|| {
+    let pem = file::read_once(path, MOST_CERTIFICATES).with_context(|| {
         format!("SERIAL-or-FILE: {text:?}: not a serial number, and not a file that can be read")
     })?;
     authority
@@ -359,22 +359,18 @@ fn serial_of(text: &str, authority: &Authority) -> anyhow::Result<Serial> {
 
 fn load(dir: &Path) -> anyhow::Result<Authority> {
     let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
-    let read = |path: &Path| match fs::read_to_string(path) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(anyhow!(
+    let read = |path: &Path| match file::read(path, MOST_CERTIFICATES) {
+        Ok(pem) => Ok(pem),
+        Err(Unreadable::Missing(_)) => Err(anyhow!(
             "{}: there is no CA; run `portcullis pki init --dir {}` first",
             path.display(),
             dir.display()
         )),
-        Err(error) => Err(error).with_context(|| unreadable(path)),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
     };
     let (cert, key) = (read(&cert_path)?, read(&key_path)?);
     Authority::from_pem(&cert, &key)
         .with_context(|| format!("{} and {}", cert_path.display(), key_path.display()))
-}
-
-fn unreadable(path: &Path) -> String {
-    format!("{}: cannot be read", path.display())
 }
 
 fn existing(force: bool) -> Existing {

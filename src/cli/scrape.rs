@@ -12,7 +12,6 @@ mod refusal;
 mod tests;
 mod url;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +26,7 @@ pub use self::exchange::{Request, Response, TlsFacts, get};
 pub(super) use self::refusal::alert_name;
 pub use self::refusal::{Refusal, Step};
 pub use self::url::{InvalidUrl, Url};
+use crate::file::{self, MOST_CERTIFICATES};
 use crate::identity::printable;
 
 /// How wide an explanation is.
@@ -164,11 +164,9 @@ async fn copy(response: &mut Response, to: &mut impl Write) -> Result<(), Failur
 }
 
 fn read(flag: &str, path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    fs::read(path).map(Zeroizing::new).with_context(|| {
-        format!(
-            "{flag}: {}: cannot be read; name another, or make one with `portcullis pki`",
-            path.display()
-        )
+    file::read_once(path, MOST_CERTIFICATES).map_err(|unreadable| {
+        let path = path.display();
+        anyhow!("{flag}: {path}: {unreadable}, or make one with `portcullis pki`")
     })
 }
 

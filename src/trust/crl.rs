@@ -1,7 +1,6 @@
 //! Revocation lists: PEM or DER in, lists that webpki can ask out. A list that no CA of the bundle signed is bad.
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::UnixTime;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 use x509_parser::asn1_rs::{Any, BitString, FromDer as _};
 use x509_parser::certificate::X509Certificate;
@@ -51,10 +50,10 @@ pub(super) fn revocation_lists(
     let mut lists = Vec::new();
     let mut problems = Vec::new();
     for file in files {
-        match lists_of(file) {
+        match file.lists() {
             Ok(found) => {
-                for der in found {
-                    match revocation_list(&der, file, cas) {
+                for found in found {
+                    match revocation_list(found.der, file, cas) {
                         Ok(list) => lists.push(list),
                         Err(why) => problems.push(file.problem(why)),
                     }
@@ -69,26 +68,6 @@ pub(super) fn revocation_lists(
         Ok(lists)
     } else {
         Err(problems)
-    }
-}
-
-fn lists_of(file: &Content) -> Result<Vec<CertificateRevocationListDer<'static>>, Problem> {
-    const SEQUENCE: u8 = 0x30;
-    if file.bytes.first() == Some(&SEQUENCE) {
-        return Ok(vec![CertificateRevocationListDer::from(
-            file.bytes.to_vec(),
-        )]);
-    }
-    let lists: Result<Vec<_>, _> =
-        CertificateRevocationListDer::pem_slice_iter(&file.bytes).collect();
-    match lists {
-        Ok(lists) if lists.is_empty() => Err(file.problem(
-            "no PEM block X509 CRL in it, and it is not DER; put a revocation list there",
-        )),
-        Ok(lists) => Ok(lists),
-        Err(error) => Err(file.problem(format!(
-            "{error}; it must hold a PEM or DER revocation list"
-        ))),
     }
 }
 

@@ -6,7 +6,6 @@
 
 mod crl;
 pub mod load;
-mod pem;
 mod server;
 pub mod validate;
 

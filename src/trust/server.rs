@@ -1,16 +1,13 @@
 //! The gate's own certificate and key: bytes in, what rustls serves with and what people want to know of it out.
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
-use zeroize::Zeroize as _;
 
 use super::Facts;
 use super::load::{Content, Files};
-use super::pem::{certificates, pem_reason};
 use super::validate::facts;
 use crate::config::Problem;
 use crate::identity::rfc3339;
@@ -19,14 +16,9 @@ pub(super) fn certified_key(
     files: &Files,
     now: UnixTime,
 ) -> Result<(CertifiedKey, Facts), Vec<Problem>> {
-    let chain = certificates(&files.cert).and_then(|chain| match chain.first() {
-        Some(leaf) => Ok((facts(leaf, &files.cert)?, chain)),
-        None => Err(files
-            .cert
-            .problem("no PEM block CERTIFICATE in it; it must hold the chain, leaf first")),
-    });
-    let key = private_key(&files.key);
-    let ((facts, chain), mut key) = match (chain, key) {
+    let chain = chain(&files.cert);
+    let key = files.key.private_key();
+    let ((facts, chain), key) = match (chain, key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
     };
@@ -44,8 +36,6 @@ pub(super) fn certified_key(
     }
     problems.extend(broken_link(&files.cert, &chain));
     let signing_key = any_supported_type(&key);
-    // The signing key has a copy of its own, which aws-lc wipes.
-    key.zeroize();
     match signing_key.map(|signing_key| CertifiedKey::new(chain, signing_key)) {
         Ok(certified) => match certified.keys_match() {
             Ok(()) if problems.is_empty() => return Ok((certified, facts)),
@@ -60,6 +50,17 @@ pub(super) fn certified_key(
         ))),
     }
     Err(problems)
+}
+
+fn chain(file: &Content) -> Result<(Facts, Vec<CertificateDer<'static>>), Problem> {
+    const MEANING: &str = "the chain, leaf first";
+    let blocks = file.certificates(MEANING)?;
+    let ders = blocks.iter().map(|block| CertificateDer::from(block.der));
+    let chain: Vec<_> = ders.map(CertificateDer::into_owned).collect();
+    match chain.first() {
+        Some(leaf) => Ok((facts(leaf, file)?, chain)),
+        None => Err(file.problem(MEANING)),
+    }
 }
 
 /// Clients follow the chain from the leaf: each certificate must be issued by the next.
@@ -78,24 +79,4 @@ fn broken_link(file: &Content, chain: &[CertificateDer<'_>]) -> Option<Problem> 
         broken + 1,
         broken + 2
     )))
-}
-
-fn private_key(file: &Content) -> Result<PrivateKeyDer<'static>, Problem> {
-    PrivateKeyDer::from_pem_slice(&file.bytes).map_err(|error| {
-        if !matches!(error, pem::Error::NoItemsFound) {
-            return file.problem(format!("{}; put the PEM key there", pem_reason(&error)));
-        }
-        if contains(&file.bytes, b"ENCRYPTED PRIVATE KEY") {
-            return file.problem(
-                "the key is encrypted, and nobody is there to type a password; store it decrypted, readable by the gate only",
-            );
-        }
-        file.problem("no PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY in it; put the PEM key there")
-    })
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
 }

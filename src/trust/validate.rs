@@ -9,7 +9,6 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::load::{Content, Files};
-use super::pem::certificates;
 use super::server::certified_key;
 use super::{CrlFacts, Facts, Generation, OneCertificate, RouteTrust, crl};
 use crate::config::{Config, Problem, Problems, StaleCrl, Tls};
@@ -169,20 +168,16 @@ fn client_cas(
     let mut cas = Vec::new();
     let mut problems = Vec::new();
     for file in files {
-        let found = match certificates(file) {
+        let found = match file.certificates("the CAs that vouch for clients") {
             Ok(found) => found,
             Err(problem) => {
                 problems.push(problem);
                 continue;
             }
         };
-        if found.is_empty() {
-            problems.push(file.problem(
-                "no PEM block CERTIFICATE in it; it must hold the CAs that vouch for clients",
-            ));
-        }
-        for (index, der) in found.iter().enumerate() {
-            match client_ca(der, file, now) {
+        for (index, found) in found.iter().enumerate() {
+            let der = CertificateDer::from(found.der).into_owned();
+            match client_ca(&der, file, now) {
                 Ok(ca) => {
                     if now < ca.facts.validity.not_before {
                         let from = rfc3339(ca.facts.validity.not_before);

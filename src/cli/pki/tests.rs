@@ -1,6 +1,7 @@
 //! The commands in a temporary folder, their files read back by parsers that did not write them.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use clap::Parser as _;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::{RootCertStore, SupportedProtocolVersion};
+use zeroize::Zeroizing;
+
+use crate::pem::Pem;
 
 /// Whom to trust and who to be. Has no `Debug`: it holds a private key.
 #[derive(Clone)]
@@ -26,13 +28,13 @@ pub struct ClientPem<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableCredentials {
     /// The CA bundle.
-    #[error("{0}; give the PEM certificates of the CAs that issue server certificates")]
+    #[error("{0}")]
     Ca(String),
     /// The client's certificate.
-    #[error("{0}; give the PEM certificate of the client, leaf first")]
+    #[error("{0}")]
     Cert(String),
     /// The client's key.
-    #[error("{0}; give the PEM private key of the client certificate")]
+    #[error("{0}")]
     Key(String),
 }
 
@@ -51,10 +53,11 @@ impl Credentials {
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, UnusableCredentials> {
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(ca).map_err(UnusableCredentials::Ca)? {
-            roots
-                .add(certificate)
-                .map_err(|error| UnusableCredentials::Ca(error.to_string()))?;
+        let cas = certificates(ca, "the CAs that issue server certificates");
+        for certificate in cas.map_err(UnusableCredentials::Ca)? {
+            roots.add(certificate).map_err(|error| {
+                UnusableCredentials::Ca(format!("{error}; leave out what is no CA certificate"))
+            })?;
         }
         // Named, not taken from the process: nothing else decides what a scrape speaks. It prefers the post-quantum
         // hybrid X25519MLKEM768.
@@ -66,11 +69,14 @@ impl Credentials {
         let mut config = match client {
             None => builder.with_no_client_auth(),
             Some(client) => {
-                let chain = certificates(client.cert).map_err(UnusableCredentials::Cert)?;
-                let key = PrivateKeyDer::from_pem_slice(client.key)
-                    .map_err(|error| UnusableCredentials::Key(error.to_string()))?;
+                let chain = certificates(client.cert, "the client's certificate, leaf first")
+                    .map_err(UnusableCredentials::Cert)?;
+                let pem = decode(client.key).map_err(UnusableCredentials::Key)?;
+                let key = pem
+                    .private_key("the client's private key")
+                    .map_err(|fault| UnusableCredentials::Key(fault.to_string()))?;
                 builder
-                    .with_client_auth_cert(chain, key)
+                    .with_client_auth_cert(chain, key.clone_key())
                     .map_err(unusable_key)?
             }
         };
@@ -87,17 +93,22 @@ impl Credentials {
 
 fn unusable_key(error: rustls::Error) -> UnusableCredentials {
     if let rustls::Error::InconsistentKeys(_) = error {
-        return UnusableCredentials::Key("not the key of the certificate".to_owned());
+        return UnusableCredentials::Key(
+            "not the key of the certificate; give the two that belong together".to_owned(),
+        );
     }
     UnusableCredentials::Key(error.to_string())
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| error.to_string())?;
-    if certificates.is_empty() {
-        return Err("no certificate in it".to_owned());
-    }
-    Ok(certificates)
+fn certificates(pem: &[u8], meaning: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = decode(pem)?;
+    let blocks = pem
+        .certificates(meaning)
+        .map_err(|fault| fault.to_string())?;
+    let ders = blocks.iter().map(|block| CertificateDer::from(block.der));
+    Ok(ders.map(CertificateDer::into_owned).collect())
+}
+
+fn decode(pem: &[u8]) -> Result<Pem, String> {
+    Pem::decode(Zeroizing::new(pem.to_vec())).map_err(|fault| fault.to_string())
 }
