@@ -1,22 +1,23 @@
 //! The composition root: files judged, listeners bound, everything started, and stopped in order.
 
+mod workers;
+
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use self::workers::{Workers, runtime, worker};
 use crate::admin::{self, Listener};
 use crate::config::{Admin, Config, Flags, Problems};
+use crate::file::reader::{NoAnswer, Reader};
 use crate::follow::reload::Reloader;
 use crate::follow::watch::Hints;
-use crate::gate::{self, Gate, Limits, Sessions};
+use crate::gate::{Gate, Limits, Sessions};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::listen::{self, BindError};
 use crate::telemetry::Metrics;
@@ -33,6 +34,9 @@ pub enum Error {
     /// A file that the configuration names is unusable; nothing was served.
     #[error(transparent)]
     Unusable(#[from] Problems),
+    /// The files could not be read at all; nothing was served.
+    #[error(transparent)]
+    Unread(#[from] NoAnswer),
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -53,22 +57,20 @@ pub enum Error {
 ///
 /// # Errors
 /// If it cannot start; once it serves, it ends only when asked to.
-pub fn run(config: Config, flags: Flags) -> Result<(), Error> {
-    telemetry::log::start(config.log);
-    harden::protect_memory();
+pub fn run(flags: Flags) -> Result<(), Error> {
     // Not on the main thread: what a burst leaves in the program's own heap, glibc keeps; a thread's arena it gives back.
-    let first = worker().spawn(move || until_stopped(config, flags))?;
+    let first = worker().spawn(move || until_stopped(flags))?;
     first
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Serves on this thread, and on others if there are to be more, until a signal stops it.
-fn until_stopped(config: Config, flags: Flags) -> Result<(), Error> {
+fn until_stopped(flags: Flags) -> Result<(), Error> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let running = tokio::select! {
-            running = start(config, Some(flags)) => running?,
+            running = start_as_written(flags) => running?,
             () = signals.next() => return Ok(()),
         };
         signals.next().await;
@@ -84,6 +86,15 @@ fn until_stopped(config: Config, flags: Flags) -> Result<(), Error> {
         }
         Ok(())
     })
+}
+
+async fn start_as_written(flags: Flags) -> Result<Running, Error> {
+    let mut reader = Reader::default();
+    let written = flags.clone();
+    let config = reader.run(move || Config::parse(&written)).await??;
+    telemetry::log::start(config.log);
+    harden::protect_memory();
+    start_with(reader, config, Some(flags)).await
 }
 
 /// SIGTERM and SIGINT, which mean the same.
@@ -127,12 +138,22 @@ pub struct Running {
 /// # Errors
 /// If a file is unusable or a listener cannot be bound; then nothing is served.
 pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Error> {
+    start_with(Reader::default(), config, flags).await
+}
+
+async fn start_with(
+    mut reader: Reader,
+    config: Config,
+    flags: Option<Flags>,
+) -> Result<Running, Error> {
     // Asked for first: a SIGHUP that comes early must not end the process.
     let hangup = signal(SignalKind::hangup())?;
+    let judged = config.clone();
+    let judge = move || validate(&judged, &load(&judged.tls)?, None, SystemTime::now());
     let Validated {
         generation,
         warnings,
-    } = validate(&config, &load(&config.tls)?, None, SystemTime::now())?;
+    } = reader.run(judge).await??;
     for warning in &warnings {
         tracing::warn!(event = "configuration", "{warning}");
     }
@@ -166,7 +187,13 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
         config.log.format,
     ));
     let sessions = Sessions::default();
-    let reloader = Reloader::new(flags, config.clone(), generation, Arc::clone(&metrics));
+    let reloader = Reloader::new(
+        reader,
+        flags,
+        config.clone(),
+        generation,
+        Arc::clone(&metrics),
+    );
     let generations = reloader.generations();
     let limits = Limits::new(&limits);
     let routes = config.routes.iter().zip(metrics.routes()).enumerate();
@@ -262,89 +289,6 @@ impl Running {
         self.workers.ended().await;
         tracing::info!(event = "stopped", all_ended);
     }
-}
-
-/// The threads of the data path beside the caller's, which is the first of them. Each has a runtime of its own and
-/// accepts for itself, so a connection stays with one thread from its first byte to its last: nothing is handed over,
-/// and no thread is woken to look for work.
-#[derive(Debug)]
-struct Workers {
-    /// Closed once the last of them has dropped its connections.
-    ended: mpsc::Receiver<()>,
-}
-
-impl Workers {
-    /// Starts accepting. `connections` counts what all do; the threads end when the gate has stopped.
-    fn start(
-        number: NonZeroUsize,
-        gates: &[(Arc<Gate>, TcpListener)],
-        connections: &TaskTracker,
-        lifecycle: &Lifecycle,
-    ) -> std::io::Result<Self> {
-        let (running, ended) = mpsc::channel(1);
-        let own = share(gates)?;
-        let mut others = Vec::new();
-        for _ in 1..number.get() {
-            let runtime = runtime()?;
-            let entered = runtime.enter();
-            let share = share(gates)?;
-            drop(entered);
-            others.push((runtime, share));
-        }
-        for (runtime, share) in others {
-            let (connections, lifecycle) = (connections.clone(), lifecycle.clone());
-            let running = running.clone();
-            worker().spawn(move || {
-                runtime.block_on(async {
-                    accept(share, &connections);
-                    lifecycle.reached(Phase::Stopped).await;
-                });
-                // Drops the connections that are left, and only then says so.
-                drop(runtime);
-                drop(running);
-            })?;
-        }
-        accept(own, connections);
-        Ok(Self { ended })
-    }
-
-    async fn ended(mut self) {
-        // Nothing is ever sent; what is waited for is the last sender's end.
-        while self.ended.recv().await.is_some() {}
-    }
-}
-
-/// The routes, and their listeners as one thread has them.
-type Share = Vec<(Arc<Gate>, gate::Listener)>;
-
-/// One thread's share of the listeners, registered with the runtime of the moment.
-fn share(gates: &[(Arc<Gate>, TcpListener)]) -> std::io::Result<Share> {
-    let listen = |listener: &TcpListener| gate::Listener::new(listener.try_clone()?);
-    gates
-        .iter()
-        .map(|(gate, listener)| Ok((Arc::clone(gate), listen(listener)?)))
-        .collect()
-}
-
-fn accept(share: Share, connections: &TaskTracker) {
-    for (gate, listener) in share {
-        connections.spawn(gate::accept(gate, listener, connections.clone()));
-    }
-}
-
-fn worker() -> std::thread::Builder {
-    std::thread::Builder::new().name("gate".to_owned())
-}
-
-/// A runtime for one thread. It puts nothing that stays above what a burst of connections took, for glibc gives back
-/// nothing below it: it hears of fewer sockets at once than it then runs tasks (61), so that its queue does not grow when
-/// thousands of clients vanish, and the thread that reads files is started once and for all.
-fn runtime() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_io_events_per_tick(32)
-        .thread_keep_alive(Duration::MAX)
-        .build()
 }
 
 async fn admin_listener(config: &Config) -> Result<Option<(Listener, Option<SocketAddr>)>, Error> {

@@ -29,7 +29,7 @@ const SPAWNERS: &[&str] = &[
     "src/gate/accept.rs",
     "src/admin.rs",
     "src/serve.rs",
-    "src/follow/reload.rs",
+    "src/serve/",
     "src/file/reader.rs",
     "src/cli/demo/",
 ];

@@ -1,20 +1,22 @@
 //! Keeps the published generation in step with the files: a hint, one consistent read, a judgement, one swap.
 //!
 //! A bad set is refused as a whole, and the last good generation serves on. An update that is seen half-way is waited
-//! out. Reading and judging happen off the data path; a panic there costs a reload, not the process.
+//! out. Whatever touches a file, and the judging, happens on the reader's thread: a file that hangs is a failed reload,
+//! and a panic there costs a reload, not the process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::watch::{Hint, Hints};
-use crate::config::{Config, Flags, Located, Problem, Problems, Tls};
+use super::watch::{Armed, Arming, Hint, Hints};
+use crate::config::{Config, Flags, Problem, Problems, Tls};
+use crate::file::reader::Reader;
 use crate::identity::Validity;
 use crate::telemetry::{Metrics, Summary};
-use crate::trust::load::load;
+use crate::trust::load::{Files, load};
 use crate::trust::validate::{Validated, validate};
 use crate::trust::{CrlFacts, Generation};
 
@@ -27,6 +29,7 @@ const STILL: Duration = Duration::from_millis(50);
 /// Publishes generations.
 #[derive(Debug)]
 pub struct Reloader {
+    reader: Reader,
     /// The command line, which names the configuration file that is read again; without it, `startup` stands.
     flags: Option<Flags>,
     /// What the process was started with; listeners and targets stay as they are here.
@@ -89,6 +92,7 @@ struct Look {
 impl Reloader {
     /// Starts from a generation that was made of `config`, which `flags` led to.
     pub fn new(
+        reader: Reader,
         flags: Option<Flags>,
         config: Config,
         first: Generation,
@@ -96,6 +100,7 @@ impl Reloader {
     ) -> Self {
         metrics.published(&summary(&first));
         Self {
+            reader,
             flags,
             startup: config.clone(),
             config,
@@ -124,11 +129,15 @@ impl Reloader {
         loop {
             self.follow(hint, &mut hints).await;
             self.tell_aging();
-            hint = hints.next().await;
+            hint = tokio::select! {
+                hint = hints.next() => hint,
+                () = self.reader.freed() => Hint::Timer,
+            };
         }
     }
 
-    fn arm(&self, hints: &mut Hints) {
+    /// Every file that a change of which is to be followed.
+    fn followed(&self) -> Vec<PathBuf> {
         let Tls {
             cert,
             key,
@@ -136,26 +145,18 @@ impl Reloader {
             client_crl,
             ..
         } = &self.config.tls;
-        let tls = [cert, key]
-            .into_iter()
-            .chain(client_ca)
-            .chain(client_crl)
-            .map(|located: &Located<PathBuf>| &*located.value);
-        let file = self
-            .flags
-            .as_ref()
-            .and_then(Flags::config)
-            .map(|located| Path::new(&located.value));
-        hints.arm(tls.chain(file));
+        let tls = [cert, key].into_iter().chain(client_ca).chain(client_crl);
+        let file = self.flags.as_ref().and_then(Flags::config);
+        tls.map(|located| located.value.clone())
+            .chain(file.map(|located| PathBuf::from(&located.value)))
+            .collect()
     }
 
     /// Looks until the files are unchanged, or changed and good, or bad for longer than an update takes.
     async fn follow(&mut self, mut hint: Hint, hints: &mut Hints) {
         let deadline = Instant::now() + PATIENCE;
         let reason = loop {
-            // Before every look: a folder that comes back is another one.
-            self.arm(hints);
-            match self.look().await {
+            match self.look(hints).await {
                 Ok(look) => {
                     let before = self.config.clone();
                     self.take(look, hint);
@@ -181,26 +182,32 @@ impl Reloader {
         }
     }
 
-    async fn look(&self) -> Result<Look, String> {
-        let (flags, startup, config) = (
-            self.flags.clone(),
-            self.startup.clone(),
-            self.config.clone(),
-        );
-        let current = Arc::clone(&self.published.borrow());
-        let look =
-            tokio::task::spawn_blocking(move || look(flags.as_ref(), &startup, &config, &current));
-        match look.await {
-            Ok(look) => look.map_err(|problems| problems.to_string()),
-            Err(_) => Err(
-                "a bug ended the reading of the files; please report it with the panic in this log"
-                    .to_owned(),
-            ),
+    async fn look(&mut self, hints: &mut Hints) -> Result<Look, String> {
+        let looking = Looking {
+            flags: self.flags.clone(),
+            startup: self.startup.clone(),
+            config: self.config.clone(),
+            published: self.published.subscribe(),
+            // Before every look: a folder that comes back is another one.
+            arming: hints.arming(self.followed()),
+        };
+        let looked = self.reader.run(move || looking.arm_and_look()).await;
+        let (armed, look) = looked.map_err(|error| error.to_string())?;
+        if let Some(armed) = armed {
+            hints.armed(armed);
         }
+        look.map_err(|problems| problems.to_string())
     }
 
     fn take(&mut self, look: Look, hint: Hint) {
-        self.last.note(None);
+        if self.last.note(None) {
+            let generation = self.published.borrow().number;
+            tracing::info!(
+                event = "reload_mended",
+                generation,
+                "what failed to reload is good again"
+            );
+        }
         let restart: Vec<String> = look.restart.iter().map(ToString::to_string).collect();
         for what in restart
             .iter()
@@ -270,40 +277,80 @@ fn first_to_end(lives: impl Iterator<Item = Validity>) -> Option<Validity> {
     lives.min_by_key(|life| life.not_after)
 }
 
-/// Reads, compares, judges. Blocks.
-fn look(
-    flags: Option<&Flags>,
-    startup: &Config,
-    config: &Config,
-    current: &Generation,
-) -> Result<Look, Problems> {
-    let followed = || match flags {
-        Some(flags) => Ok(startup.with_trust_of(&Config::parse(flags)?)),
-        None => Ok::<_, Problems>((startup.clone(), Vec::new())),
-    };
-    let (wanted, restart) = followed()?;
-    let files = load(&wanted.tls)?;
-    let same_rules = wanted.same_trust(config);
-    if same_rules && files.digest() == *current.digest() {
-        return Ok(Look {
-            restart,
-            changed: None,
-        });
-    }
-    if !(same_rules && files.atomic) {
-        std::thread::sleep(STILL);
-        let (again, _) = followed()?;
-        if !again.same_trust(&wanted) || load(&wanted.tls)?.digest() != files.digest() {
-            return Err(Problems(vec![files.cert.problem(
-                "the files do not stand still; have each replaced in one step",
-            )]));
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "a bug ended the following of the files; restart the gate, and report it with the panic in this log";
+            self.metrics.reload_failed();
+            self.last.note(Some(reason.to_owned()));
+            tracing::error!(
+                event = "reload_failed",
+                reason,
+                "no change takes effect any more"
+            );
         }
     }
-    let validated = validate(&wanted, &files, Some(current), SystemTime::now())?;
-    Ok(Look {
-        restart,
-        changed: Some(Box::new((wanted, validated))),
-    })
+}
+
+/// One look, for a thread that may hang at it. Holds no generation while it reads: if it hangs, that would live on.
+struct Looking {
+    flags: Option<Flags>,
+    startup: Config,
+    config: Config,
+    published: watch::Receiver<Arc<Generation>>,
+    arming: Option<Arming>,
+}
+
+impl Looking {
+    fn arm_and_look(&self) -> (Option<Armed>, Result<Look, Problems>) {
+        let armed = self.arming.as_ref().map(Arming::watch);
+        (armed, self.look())
+    }
+
+    /// Reads, compares, judges.
+    fn look(&self) -> Result<Look, Problems> {
+        let (wanted, restart) = self.wanted()?;
+        let mut files = load(&wanted.tls)?;
+        let same_rules = wanted.same_trust(&self.config);
+        let current = Arc::clone(&self.published.borrow());
+        if same_rules && files.digest() == *current.digest() {
+            return Ok(Look {
+                restart,
+                changed: None,
+            });
+        }
+        if !(same_rules && files.atomic) {
+            files = self.standing_still(&wanted, files)?;
+        }
+        let validated = validate(&wanted, &files, Some(&current), SystemTime::now())?;
+        Ok(Look {
+            restart,
+            changed: Some(Box::new((wanted, validated))),
+        })
+    }
+
+    fn wanted(&self) -> Result<(Config, Vec<Problem>), Problems> {
+        match &self.flags {
+            Some(flags) => Ok(self.startup.with_trust_of(&Config::parse(flags)?)),
+            None => Ok((self.startup.clone(), Vec::new())),
+        }
+    }
+
+    /// The same files, read again, if they are the same.
+    fn standing_still(&self, wanted: &Config, files: Files) -> Result<Files, Problems> {
+        let digest = files.digest();
+        // They may be large.
+        drop(files);
+        std::thread::sleep(STILL);
+        let (again, _) = self.wanted()?;
+        let files = load(&wanted.tls)?;
+        if again.same_trust(wanted) && files.digest() == digest {
+            return Ok(files);
+        }
+        Err(Problems(vec![files.cert.problem(
+            "the files do not stand still; have each replaced in one step",
+        )]))
+    }
 }
 
 #[cfg(test)]

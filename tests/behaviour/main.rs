@@ -17,6 +17,7 @@ mod config;
 mod deploy_prometheus;
 mod drain;
 mod evict;
+mod files;
 mod handshake;
 mod image;
 mod limits;

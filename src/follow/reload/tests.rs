@@ -55,7 +55,13 @@ impl Scene {
         );
         let names = config.routes.iter().map(|route| &route.name);
         let metrics = Arc::new(Metrics::new(names, LogFormat::Json));
-        let reloader = Reloader::new(None, config.clone(), first.unwrap().generation, metrics);
+        let reloader = Reloader::new(
+            Reader::default(),
+            None,
+            config.clone(),
+            first.unwrap().generation,
+            metrics,
+        );
         let hangup = signal(SignalKind::hangup()).unwrap();
         Self {
             folder,
