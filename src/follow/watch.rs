@@ -47,7 +47,7 @@ pub enum Hint {
 }
 
 impl Hints {
-    /// Hints every `interval`, at each SIGHUP, and, once [armed](Self::arm), at each change. `hangup` is asked for
+    /// Hints every `interval`, at each SIGHUP, and, once [armed](Self::armed), at each change. `hangup` is asked for
     /// early by the caller: until then the signal ends the process.
     pub fn new(interval: Duration, hangup: Signal) -> Self {
         let mut timer = interval_at(Instant::now() + interval, interval);
