@@ -4,8 +4,8 @@
 //! another, a dash too few, a label that nobody knows) would hide a block from us that its writer sees, and a CA or a
 //! revocation with it: so it makes the file bad. What is plainly no border is text, and means nothing.
 //!
-//! Decodes in the memory of the text: a list of 64 MiB costs no second time that, and a key leaves no copy. Does no IO
-//! and does not look into certificates. No message shows a byte of a block.
+//! Decodes in the memory of the text, which the blocks then share: a list of 64 MiB costs no second time that, and a key
+//! leaves no copy. Does no IO and does not look into certificates. No message shows a byte of a block.
 
 mod body;
 mod border;
@@ -15,33 +15,74 @@ mod label;
 mod tests;
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use self::border::Border;
 use self::label::Label;
 
-/// A file's blocks, in the memory that held its text; wiped when dropped.
+/// A file's blocks, in the memory that held its text; wiped once none of them is there any more.
 pub struct Pem {
-    bytes: Zeroizing<Vec<u8>>,
-    blocks: Vec<Decoded>,
+    bytes: Arc<Zeroizing<Vec<u8>>>,
+    blocks: Vec<Found>,
+    /// What kind of text it was, if it had no block.
+    text: Option<&'static str>,
 }
 
-struct Decoded {
+struct Found {
     label: Label,
     line: usize,
     place: Range<usize>,
 }
 
 /// What one block holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Block<'a> {
+#[derive(Debug, Clone)]
+pub struct Block {
     /// The line of its BEGIN, counted from one.
     pub line: usize,
     /// One whole DER value.
-    pub der: &'a [u8],
+    pub der: Der,
+}
+
+impl Block {
+    /// A certificate of its own.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        CertificateDer::from(self.der.to_vec())
+    }
+}
+
+/// One whole DER value, in the memory of the file that it was read from.
+#[derive(Clone)]
+pub struct Der {
+    bytes: Arc<Zeroizing<Vec<u8>>>,
+    place: Range<usize>,
+}
+
+impl Deref for Der {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(self.place.clone()).unwrap_or_default()
+    }
+}
+
+impl From<Vec<u8>> for Der {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            place: 0..bytes.len(),
+            bytes: Arc::new(Zeroizing::new(bytes)),
+        }
+    }
+}
+
+impl fmt::Debug for Der {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The bytes may be a private key.
+        write!(f, "Der({} bytes)", self.len())
+    }
 }
 
 /// What is wrong with a file and what to do; the line comes first.
@@ -63,49 +104,54 @@ impl fmt::Debug for Pem {
     }
 }
 
-impl fmt::Debug for Block<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Block(line {}, {} bytes)", self.line, self.der.len())
-    }
-}
-
 impl Pem {
     /// Decodes every block. A file that is one DER value and no text is one block without a label.
     ///
     /// # Errors
     /// The first thing that is wrong with the file.
     pub fn decode(mut bytes: Zeroizing<Vec<u8>>) -> Result<Self, Fault> {
-        if body::is_der(&bytes) {
-            let block = Decoded {
+        let mut blocks = if body::is_der(&bytes) {
+            vec![Found {
                 label: Label::None,
                 line: 1,
                 place: 0..bytes.len(),
-            };
-            return Ok(Self {
-                bytes,
-                blocks: vec![block],
-            });
-        }
-        let mut blocks = match (scan(&bytes), foreign::kind(&bytes)) {
-            (Ok(blocks), _) if !blocks.is_empty() => blocks,
-            (_, Some(what)) => return Err(Fault(what.to_owned())),
-            (blocks, None) => blocks?,
+            }]
+        } else {
+            match (scan(&bytes), foreign::kind(&bytes)) {
+                (Ok(blocks), _) if !blocks.is_empty() => blocks,
+                (_, Some(what)) => return Err(Fault(what.to_owned())),
+                (blocks, None) => blocks?,
+            }
         };
-        for block in &mut blocks {
+        let text = blocks.is_empty().then(|| foreign::text(&bytes)).flatten();
+        let mut end = 0;
+        for block in blocks.iter_mut().filter(|block| block.label != Label::None) {
             let text = bytes.get_mut(block.place.clone()).unwrap_or_default();
             let length = body::decode(text, block.line + 1)?;
-            block.place.end = block.place.start + length;
-            let der = bytes.get(block.place.clone()).unwrap_or_default();
+            let der = text.get(..length).unwrap_or_default();
             body::check(der, block.label).map_err(|what| Fault::at(block.line, what))?;
+            let start = block.place.start;
+            bytes.copy_within(start..start + length, end);
+            block.place = end..end + length;
+            end += length;
         }
-        Ok(Self { bytes, blocks })
+        // Whoever keeps a long list keeps no more than that. A key would leave a copy behind.
+        if !blocks.is_empty() && !blocks.iter().any(|block| block.label.is_secret()) {
+            bytes.truncate(blocks.last().map_or(0, |block| block.place.end));
+            bytes.shrink_to_fit();
+        }
+        Ok(Self {
+            bytes: Arc::new(bytes),
+            blocks,
+            text,
+        })
     }
 
     /// The certificates in their order; never none. Keys, parameters and requests beside them are passed over.
     ///
     /// # Errors
     /// If there is none, in which case `meaning` says what there should be; or if a revocation list is among them.
-    pub fn certificates(&self, meaning: &str) -> Result<Vec<Block<'_>>, Fault> {
+    pub fn certificates(&self, meaning: &str) -> Result<Vec<Block>, Fault> {
         self.wanted(Label::Certificate, meaning)
     }
 
@@ -113,7 +159,7 @@ impl Pem {
     ///
     /// # Errors
     /// If there is none, in which case `meaning` says what there should be.
-    pub fn lists(&self, meaning: &str) -> Result<Vec<Block<'_>>, Fault> {
+    pub fn lists(&self, meaning: &str) -> Result<Vec<Block>, Fault> {
         self.wanted(Label::List, meaning)
     }
 
@@ -123,13 +169,13 @@ impl Pem {
     /// If there is none, more than one, or one that is encrypted; `meaning` says what there should be.
     pub fn private_key(&self, meaning: &str) -> Result<PrivateKeyDer<'_>, Fault> {
         self.no_list()?;
-        if let Some(block) = self.first(|label| label == Label::EncryptedKey) {
+        if let Some(block) = self.first(Label::EncryptedKey) {
             return Err(Fault::at(block.line, label::ENCRYPTED));
         }
         let keys = self.blocks.iter();
         let mut keys = keys.filter_map(|block| {
-            let key = block.label.private_key(self.block(block).der)?;
-            Some((key, block.line))
+            let der = self.bytes.get(block.place.clone())?;
+            Some((block.label.private_key(der)?, block.line))
         });
         match (keys.next(), keys.next()) {
             (Some((key, _)), None) => Ok(key),
@@ -143,14 +189,13 @@ impl Pem {
         }
     }
 
-    fn wanted(&self, wanted: Label, meaning: &str) -> Result<Vec<Block<'_>>, Fault> {
+    fn wanted(&self, wanted: Label, meaning: &str) -> Result<Vec<Block>, Fault> {
         if wanted != Label::List {
             self.no_list()?;
         }
-        let is_wanted = |block: &&Decoded| {
-            block.label == wanted || (block.label == Label::None && wanted == Label::List)
-        };
-        let blocks = self.blocks.iter().filter(is_wanted);
+        let is_wanted =
+            |label: Label| label == wanted || (label == Label::None && wanted == Label::List);
+        let blocks = self.blocks.iter().filter(|block| is_wanted(block.label));
         let blocks: Vec<_> = blocks.map(|block| self.block(block)).collect();
         if blocks.is_empty() {
             return Err(self.none(wanted.name(), meaning));
@@ -158,20 +203,23 @@ impl Pem {
         Ok(blocks)
     }
 
-    fn block(&self, block: &Decoded) -> Block<'_> {
+    fn block(&self, found: &Found) -> Block {
         Block {
-            line: block.line,
-            der: self.bytes.get(block.place.clone()).unwrap_or_default(),
+            line: found.line,
+            der: Der {
+                bytes: Arc::clone(&self.bytes),
+                place: found.place.clone(),
+            },
         }
     }
 
-    fn first(&self, is: impl Fn(Label) -> bool) -> Option<&Decoded> {
-        self.blocks.iter().find(|block| is(block.label))
+    fn first(&self, label: Label) -> Option<&Found> {
+        self.blocks.iter().find(|block| block.label == label)
     }
 
     /// Of all blocks that a file may have beside what is wanted, a list alone is missed: nobody would be revoked.
     fn no_list(&self) -> Result<(), Fault> {
-        match self.first(|label| label == Label::List) {
+        match self.first(Label::List) {
             Some(list) => Err(Fault::at(
                 list.line,
                 "a revocation list (X509 CRL), which counts for nothing in this file; put it into a file of its own, \
@@ -184,13 +232,12 @@ impl Pem {
     /// Why there is nothing of what is wanted.
     fn none(&self, wanted: &str, meaning: &str) -> Fault {
         let there = match self.blocks.first() {
-            None if self.bytes.is_empty() => "the file is empty".to_owned(),
-            None => match foreign::page(&self.bytes) {
-                Some(page) => page.to_owned(),
+            None => match self.text {
+                Some(text) => text.to_owned(),
                 None => format!("no PEM block {wanted} in it"),
             },
             Some(block) if block.label == Label::None => foreign::der(&self.bytes).to_owned(),
-            Some(Decoded { label, line, .. }) => {
+            Some(Found { label, line, .. }) => {
                 let label = label.name();
                 format!("no PEM block {wanted} in it, but {label} at line {line}")
             }
@@ -200,9 +247,9 @@ impl Pem {
 }
 
 /// Finds the blocks, each with the place of its text.
-fn scan(text: &[u8]) -> Result<Vec<Decoded>, Fault> {
+fn scan(text: &[u8]) -> Result<Vec<Found>, Fault> {
     let mut blocks = Vec::new();
-    let mut open: Option<Decoded> = None;
+    let mut open: Option<Found> = None;
     let mut lines = Lines::of(text);
     while let Some(Line {
         number,
@@ -215,7 +262,7 @@ fn scan(text: &[u8]) -> Result<Vec<Decoded>, Fault> {
         }
         match (Border::of(bytes), &mut open) {
             (Border::Begin(name), None) => {
-                open = Some(Decoded {
+                open = Some(Found {
                     label: Label::named(name).map_err(|what| Fault::at(number, what))?,
                     line: number,
                     place: lines.start()..lines.start(),
@@ -262,7 +309,7 @@ fn scan(text: &[u8]) -> Result<Vec<Decoded>, Fault> {
     }
 }
 
-fn unended(block: &Decoded, line: usize) -> Fault {
+fn unended(block: &Found, line: usize) -> Fault {
     Fault::at(
         block.line,
         format_args!(

@@ -19,7 +19,7 @@ use crate::config::{Flags, Place, Problem, Problems, Route};
 use crate::file::reader::run_once;
 use crate::file::{self, MOST_CERTIFICATES};
 use crate::identity::{Client, printable, rfc3339};
-use crate::pem::Pem;
+use crate::pem::{Block, Pem};
 use crate::policy::SpkiPin;
 use crate::trust::RouteTrust;
 
@@ -139,8 +139,7 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problems> {
     let blocks = pem
         .certificates("the client's certificate, leaf first")
         .map_err(|fault| problem(fault.to_string()))?;
-    let ders = blocks.iter().map(|block| CertificateDer::from(block.der));
-    let chain: Vec<_> = ders.map(CertificateDer::into_owned).collect();
+    let chain: Vec<_> = blocks.iter().map(Block::certificate).collect();
     match issued_by_first(&chain) {
         None => Ok(chain),
         Some(number) => Err(problem(format!(

@@ -24,11 +24,14 @@ pub(super) fn kind(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// What a text without a PEM block is, if that can be seen by how it begins.
-pub(super) fn page(bytes: &[u8]) -> Option<&'static str> {
-    let text = bytes.trim_ascii_start();
-    text.starts_with(b"<").then_some(
-        "a web page, like a server's error message, or XML, and no PEM; fetch the file again and look at what comes",
-    )
+pub(super) fn text(bytes: &[u8]) -> Option<&'static str> {
+    match bytes.trim_ascii_start() {
+        [] => Some("the file is empty"),
+        [b'<', ..] => Some(
+            "a web page, like a server's error message, or XML, and no PEM; fetch the file again and look at what comes",
+        ),
+        _ => None,
+    }
 }
 
 /// What a file is that is one DER value, and how it becomes PEM.

@@ -117,6 +117,16 @@ impl Label {
         }
     }
 
+    /// True if no copy of the block is to be left.
+    pub(super) fn is_secret(self) -> bool {
+        match self {
+            Self::Pkcs8 | Self::Pkcs1 | Self::Sec1 | Self::EncryptedKey => true,
+            // In DER, it may be a key.
+            Self::None => true,
+            Self::Certificate | Self::List | Self::Beside(_) => false,
+        }
+    }
+
     /// The key in a block of this label, if it is one of a key.
     pub(super) fn private_key(self, der: &[u8]) -> Option<PrivateKeyDer<'_>> {
         match self {

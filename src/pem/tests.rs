@@ -196,95 +196,6 @@ fn what_stands_beside_is_passed_over_and_what_would_be_missed_is_not() {
 }
 
 #[test]
-fn what_is_no_pem_is_told_as_what_it_is() {
-    let utf16 = |big: bool| -> Vec<u8> {
-        let units = cert(1);
-        let units = units.encode_utf16();
-        units
-            .flat_map(|unit| {
-                if big {
-                    unit.to_be_bytes()
-                } else {
-                    unit.to_le_bytes()
-                }
-            })
-            .collect()
-    };
-    let cut = signed(200, 1);
-    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
-        (
-            "nothing",
-            vec![],
-            "the file is empty; it must hold what it should",
-        ),
-        (
-            "text",
-            b"hello".to_vec(),
-            "no PEM block CERTIFICATE in it; it must hold what it should",
-        ),
-        (
-            "a key",
-            block("PRIVATE KEY", &pkcs8()).into(),
-            "no PEM block CERTIFICATE in it, but PRIVATE KEY at line 1",
-        ),
-        (
-            "a request",
-            block("CERTIFICATE REQUEST", &signed(9, 1)).into(),
-            "but CERTIFICATE REQUEST at line 1",
-        ),
-        ("DER", signed(100, 1), "openssl x509 -inform DER"),
-        ("a key in DER", pkcs8(), "a private key in DER"),
-        (
-            "PKCS#12",
-            tlv(0x30, &[&[2, 1, 3][..], &signed(99, 1)].concat()),
-            "openssl pkcs12",
-        ),
-        (
-            "PKCS#7",
-            tlv(0x30, &[&[6, 9][..], &[42; 200]].concat()),
-            "openssl pkcs7",
-        ),
-        (
-            "DER that was cut",
-            cut[..150].to_vec(),
-            "begins as DER does",
-        ),
-        ("UTF-16", utf16(false), "iconv"),
-        ("UTF-16 the other way", utf16(true), "iconv"),
-        (
-            "UTF-16 with a mark",
-            [&b"\xff\xfe"[..], &utf16(false)].concat(),
-            "iconv",
-        ),
-        (
-            "a key store",
-            b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(),
-            "keytool",
-        ),
-        ("compressed", b"\x1f\x8b\x08\0\0".to_vec(), "unpack it"),
-        (
-            "a web page",
-            b"\n<!DOCTYPE html><title>404</title>".to_vec(),
-            "a web page",
-        ),
-    ];
-    for (case, bytes, what) in cases {
-        let said = certificates(&bytes).expect_err(case);
-        assert!(
-            said.contains(what) && said.contains(';'),
-            "{case}: {what:?} in {said:?}"
-        );
-    }
-    let der = signed(300, 1);
-    let list = decode(&der).unwrap();
-    assert_eq!(list.lists("").unwrap(), [Block { line: 1, der: &der }]);
-    assert!(decode(&der).unwrap().private_key("").is_err());
-    let twice = [&der[..], &der].concat();
-    let said = decode(&twice).err().unwrap().to_string();
-    assert!(said.starts_with("begins as DER does"), "{said}");
-}
-
-#[test]
 fn no_change_of_one_byte_loses_a_block_in_silence() {
     let key = tlv(0x30, &[2, 1, 1, 4, 1, 9]);
     let text = ["a - b\n", &block("CERTIFICATE", &signed(3, 1)), "\n"].concat()
@@ -314,14 +225,24 @@ fn no_change_of_one_byte_loses_a_block_in_silence() {
 }
 
 #[test]
-fn a_block_is_decoded_in_the_memory_of_its_text() {
+fn what_is_decoded_is_in_memory_once() {
     let der = tlv(0x30, &tlv(0x30, &[5; 60_000]));
-    let bytes = Zeroizing::new(block("X509 CRL", &der).into_bytes());
-    let memory = bytes.as_ptr_range();
-    let pem = Pem::decode(bytes).unwrap();
-    let list = pem.lists("").unwrap()[0];
-    assert_eq!(list.der, der);
-    assert!(memory.contains(&list.der.as_ptr()));
+    let list = ["a list", "\n", &block("X509 CRL", &der)].concat();
+    let pem = decode([&*list, &*list].concat()).unwrap();
+    let lists = pem.lists("").unwrap();
+    assert_eq!((&*lists[0].der, &*lists[1].der), (&*der, &*der));
+    assert_eq!(pem.bytes.len(), 2 * der.len(), "and nothing beside it");
+    drop(pem);
+    let bytes = Arc::clone(&lists[0].der.bytes);
+    drop(lists);
+    assert_eq!(Arc::strong_count(&bytes), 1, "nobody else keeps it");
+
+    // A key does not move: it would leave a copy behind.
+    let text = Zeroizing::new(block("PRIVATE KEY", &pkcs8()).into_bytes());
+    let memory = text.as_ptr_range();
+    let pem = Pem::decode(text).unwrap();
+    let key = pem.private_key("").unwrap();
+    assert!(memory.contains(&key.secret_der().as_ptr()));
 }
 
 /// A file of some blocks with text around them, and how many bytes it has before each block's end.

@@ -53,7 +53,7 @@ pub(super) fn revocation_lists(
         match file.lists() {
             Ok(found) => {
                 for found in found {
-                    match revocation_list(found.der, file, cas) {
+                    match revocation_list(&found.der, file, cas) {
                         Ok(list) => lists.push(list),
                         Err(why) => problems.push(file.problem(why)),
                     }

@@ -86,7 +86,7 @@ impl Content {
     ///
     /// # Errors
     /// If it holds none, or is not wholly PEM.
-    pub fn certificates(&self, meaning: &str) -> Result<Vec<Block<'_>>, Problem> {
+    pub fn certificates(&self, meaning: &str) -> Result<Vec<Block>, Problem> {
         self.of_pem(|pem| pem.certificates(meaning))
     }
 
@@ -94,7 +94,7 @@ impl Content {
     ///
     /// # Errors
     /// If it holds none, or is neither wholly PEM nor one DER value.
-    pub fn lists(&self) -> Result<Vec<Block<'_>>, Problem> {
+    pub fn lists(&self) -> Result<Vec<Block>, Problem> {
         self.of_pem(|pem| pem.lists("a revocation list, as PEM or DER"))
     }
 

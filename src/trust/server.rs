@@ -11,6 +11,7 @@ use super::load::{Content, Files};
 use super::validate::facts;
 use crate::config::Problem;
 use crate::identity::rfc3339;
+use crate::pem::Block;
 
 pub(super) fn certified_key(
     files: &Files,
@@ -55,8 +56,7 @@ pub(super) fn certified_key(
 fn chain(file: &Content) -> Result<(Facts, Vec<CertificateDer<'static>>), Problem> {
     const MEANING: &str = "the chain, leaf first";
     let blocks = file.certificates(MEANING)?;
-    let ders = blocks.iter().map(|block| CertificateDer::from(block.der));
-    let chain: Vec<_> = ders.map(CertificateDer::into_owned).collect();
+    let chain: Vec<_> = blocks.iter().map(Block::certificate).collect();
     match chain.first() {
         Some(leaf) => Ok((facts(leaf, file)?, chain)),
         None => Err(file.problem(MEANING)),

@@ -176,8 +176,7 @@ fn client_cas(
             }
         };
         for (index, found) in found.iter().enumerate() {
-            let der = CertificateDer::from(found.der).into_owned();
-            match client_ca(&der, file, now) {
+            match client_ca(&found.certificate(), file, now) {
                 Ok(ca) => {
                     if now < ca.facts.validity.not_before {
                         let from = rfc3339(ca.facts.validity.not_before);

@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::authority::{AuthorityError, malformed};
-use crate::pem::{Block, Pem};
+use crate::pem::{Block, Der, Pem};
 
 const CERTIFICATE: &str = "certificate";
 const KEY: &str = "P-256 private key";
@@ -24,41 +24,38 @@ pub(super) fn key(pem: &[u8]) -> Result<KeyPair, AuthorityError> {
 
 /// The certificate of a CA.
 pub(super) fn certificate(pem: &[u8]) -> Result<CertificateDer<'static>, AuthorityError> {
-    let pem = decode(CERTIFICATE, pem)?;
-    let found = pem.certificates("the CA's certificate");
-    let der = only(
-        CERTIFICATE,
-        &found.map_err(|fault| malformed(CERTIFICATE, fault))?,
-    )?;
-    Ok(CertificateDer::from(der))
+    let found = decode(CERTIFICATE, pem)?.certificates("the CA's certificate");
+    let found = found.map_err(|fault| malformed(CERTIFICATE, fault))?;
+    Ok(only(CERTIFICATE, &found)?.certificate())
 }
 
 /// The first certificate of a chain.
 pub(super) fn leaf(pem: &[u8]) -> Result<CertificateDer<'static>, AuthorityError> {
-    let pem = decode(CERTIFICATE, pem)?;
-    let found = pem.certificates("a certificate that this CA issued");
+    let found = decode(CERTIFICATE, pem)?.certificates("a certificate that this CA issued");
     let found = found.map_err(|fault| malformed(CERTIFICATE, fault))?;
-    let der = only(CERTIFICATE, found.get(..1).unwrap_or_default())?;
-    Ok(CertificateDer::from(der))
+    Ok(only(CERTIFICATE, found.get(..1).unwrap_or_default())?.certificate())
 }
 
 /// A revocation list.
-pub(super) fn revocation_list(pem: &[u8]) -> Result<Vec<u8>, AuthorityError> {
-    let pem = decode(LIST, pem)?;
-    let found = pem.lists("the list of this CA");
-    only(LIST, &found.map_err(|fault| malformed(LIST, fault))?)
+pub(super) fn revocation_list(pem: &[u8]) -> Result<Der, AuthorityError> {
+    let found = decode(LIST, pem)?.lists("the list of this CA");
+    let found = found.map_err(|fault| malformed(LIST, fault))?;
+    Ok(only(LIST, &found)?.der.clone())
 }
 
 fn decode(what: &'static str, pem: &[u8]) -> Result<Pem, AuthorityError> {
     Pem::decode(Zeroizing::new(pem.to_vec())).map_err(|fault| malformed(what, fault))
 }
 
-fn only(what: &'static str, blocks: &[Block<'_>]) -> Result<Vec<u8>, AuthorityError> {
+fn only<'a>(what: &'static str, blocks: &'a [Block]) -> Result<&'a Block, AuthorityError> {
     match blocks {
-        [Block { der, .. }] => Ok(der.to_vec()),
-        [_, Block { line, .. }, ..] => Err(malformed(
+        [one] => Ok(one),
+        [_, second, ..] => Err(malformed(
             what,
-            format_args!("line {line}: a second one; leave the one that is meant"),
+            format_args!(
+                "line {}: a second one; leave the one that is meant",
+                second.line
+            ),
         )),
         [] => Err(malformed(what, "nothing is in it")),
     }

@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{RootCertStore, SupportedProtocolVersion};
 use zeroize::Zeroizing;
 
-use crate::pem::Pem;
+use crate::pem::{Block, Pem};
 
 /// Whom to trust and who to be. Has no `Debug`: it holds a private key.
 #[derive(Clone)]
@@ -105,8 +105,7 @@ fn certificates(pem: &[u8], meaning: &str) -> Result<Vec<CertificateDer<'static>
     let blocks = pem
         .certificates(meaning)
         .map_err(|fault| fault.to_string())?;
-    let ders = blocks.iter().map(|block| CertificateDer::from(block.der));
-    Ok(ders.map(CertificateDer::into_owned).collect())
+    Ok(blocks.iter().map(Block::certificate).collect())
 }
 
 fn decode(pem: &[u8]) -> Result<Pem, String> {

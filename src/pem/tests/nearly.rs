@@ -1,4 +1,5 @@
-//! Every way we could think of to write a block nearly right: the line it is told with, and what is said of it.
+//! Every way we could think of to write a block nearly right, and what is no block at all: what is said of it, and of
+//! which line.
 
 use super::*;
 
@@ -186,4 +187,94 @@ fn a_label_that_is_another_or_none() {
     let header = "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nM";
     let legacy = legacy.replacen("KEY-----\nM", header, 1);
     two.refused(BODY, &legacy, "the key is encrypted");
+}
+
+#[test]
+fn what_is_no_pem_is_told_as_what_it_is() {
+    let utf16 = |big: bool| -> Vec<u8> {
+        let units = cert(1);
+        let units = units.encode_utf16();
+        units
+            .flat_map(|unit| {
+                if big {
+                    unit.to_be_bytes()
+                } else {
+                    unit.to_le_bytes()
+                }
+            })
+            .collect()
+    };
+    let cut = signed(200, 1);
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        (
+            "nothing",
+            vec![],
+            "the file is empty; it must hold what it should",
+        ),
+        (
+            "text",
+            b"hello".to_vec(),
+            "no PEM block CERTIFICATE in it; it must hold what it should",
+        ),
+        (
+            "a key",
+            block("PRIVATE KEY", &pkcs8()).into(),
+            "no PEM block CERTIFICATE in it, but PRIVATE KEY at line 1",
+        ),
+        (
+            "a request",
+            block("CERTIFICATE REQUEST", &signed(9, 1)).into(),
+            "but CERTIFICATE REQUEST at line 1",
+        ),
+        ("DER", signed(100, 1), "openssl x509 -inform DER"),
+        ("a key in DER", pkcs8(), "a private key in DER"),
+        (
+            "PKCS#12",
+            tlv(0x30, &[&[2, 1, 3][..], &signed(99, 1)].concat()),
+            "openssl pkcs12",
+        ),
+        (
+            "PKCS#7",
+            tlv(0x30, &[&[6, 9][..], &[42; 200]].concat()),
+            "openssl pkcs7",
+        ),
+        (
+            "DER that was cut",
+            cut[..150].to_vec(),
+            "begins as DER does",
+        ),
+        ("UTF-16", utf16(false), "iconv"),
+        ("UTF-16 the other way", utf16(true), "iconv"),
+        (
+            "UTF-16 with a mark",
+            [&b"\xff\xfe"[..], &utf16(false)].concat(),
+            "iconv",
+        ),
+        (
+            "a key store",
+            b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(),
+            "keytool",
+        ),
+        ("compressed", b"\x1f\x8b\x08\0\0".to_vec(), "unpack it"),
+        (
+            "a web page",
+            b"\n<!DOCTYPE html><title>404</title>".to_vec(),
+            "a web page",
+        ),
+    ];
+    for (case, bytes, what) in cases {
+        let said = certificates(&bytes).expect_err(case);
+        assert!(
+            said.contains(what) && said.contains(';'),
+            "{case}: {what:?} in {said:?}"
+        );
+    }
+    let der = signed(300, 1);
+    let list = decode(&der).unwrap();
+    let lists = list.lists("").unwrap();
+    assert_eq!((lists.len(), lists[0].line, &*lists[0].der), (1, 1, &*der));
+    assert!(decode(&der).unwrap().private_key("").is_err());
+    let twice = [&der[..], &der].concat();
+    let said = decode(&twice).err().unwrap().to_string();
+    assert!(said.starts_with("begins as DER does"), "{said}");
 }
