@@ -19,7 +19,7 @@ use portcullis::config::{Config, Flags};
 use portcullis::crypto::provider;
 use portcullis::event::{Ended, Outcome};
 use portcullis::identity::Client;
-use portcullis::judge::Trust;
+use portcullis::judge::{Chain, Trust};
 use portcullis::policy::{Allow, Rule, judge};
 use portcullis::telemetry::{Metrics, Record, RouteMetrics, Session, Traffic};
 use portcullis::trust::load::{Files, load};
@@ -139,14 +139,19 @@ fn judging(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A chain that was seen before, and one that was not.
+/// A client that was seen before, and one whose signatures alone are known, as after a reload.
 fn verdict(criterion: &mut Criterion) {
     let pki = Pki::make();
     let config = pki.config(nowhere());
     let files = load(&config.tls).expect("readable files");
     let mut group = criterion.benchmark_group("verdict");
     let known = trust(&config, &files);
-    let ask = |trust: &Trust| trust.verify(pki.client.der(), &[], UnixTime::now());
+    let allow = allow(1);
+    let chain = Chain::shown(pki.client.der(), &[]).expect("one certificate");
+    let (verified, _) = trust(&config, &files)
+        .admit(&allow, &chain, UnixTime::now())
+        .expect("a good chain");
+    let ask = |trust: &Trust| trust.admit_again(&allow, &verified, UnixTime::now());
     ask(&known).expect("a good chain");
     group.bench_function("hit", |bencher| bencher.iter(|| ask(black_box(&known))));
     group.bench_function("miss", |bencher| {
@@ -170,7 +175,7 @@ fn record(criterion: &mut Criterion) {
         black_box(line);
     });
     let route: Arc<str> = "default".into();
-    let metrics = Metrics::new([&route], config.log.format);
+    let metrics = Metrics::new([&route], *config.log.format);
     let metrics = metrics.routes().first().expect("one route");
     let client = client(&pki);
     let admission = judge(&allow(1), &client).expect("it is named");

@@ -1,5 +1,10 @@
 //! The admin listener: plain HTTP on loopback or a Unix socket, GET and HEAD only. Reads, and never changes anything.
 
+mod accept;
+mod host;
+mod listener;
+mod status;
+
 use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,30 +12,29 @@ use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use self::listener::Connection;
+pub(crate) use self::listener::Listener;
+use crate::config::{Config, Limits};
+use crate::follow::exposed::Exposed;
 use crate::follow::reload::LastReload;
 use crate::gate::Sessions;
-use crate::identity::rfc3339;
+use crate::identity::{printable, rfc3339};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::places::Places;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{OPENMETRICS, PROMETHEUS_TEXT};
-use crate::trust::{CrlFacts, Facts, Generation};
+use crate::trust::Generation;
 
-/// Connections at once; over it the oldest is closed, so that silent ones keep no probe out.
-const CONNECTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(31);
 /// How long a client may take for a request, or stay between two: longer than the usual scrape interval.
 const REQUEST: Duration = Duration::from_secs(75);
 
@@ -40,57 +44,23 @@ pub(crate) struct Admin {
     pub(crate) config: Arc<Config>,
     pub(crate) generations: watch::Receiver<Arc<Generation>>,
     pub(crate) last_reload: LastReload,
+    pub(crate) exposed: Exposed,
+    /// As low as the descriptors want them.
+    pub(crate) limits: Limits,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) listening: Vec<std::net::SocketAddr>,
+    /// Connections at once; over it the oldest is closed, so that silent ones keep no probe out.
+    pub(crate) connections: NonZeroU32,
 }
-
-/// A bound admin listener, not yet with any runtime.
-#[derive(Debug)]
-pub(crate) enum Listener {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
-}
-
-/// The same within the runtime that serves it.
-enum Accepting {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Listener {
-    fn start(self) -> std::io::Result<Accepting> {
-        match self {
-            Self::Tcp(listener) => TcpListener::from_std(listener).map(Accepting::Tcp),
-            Self::Unix(listener) => UnixListener::from_std(listener).map(Accepting::Unix),
-        }
-    }
-}
-
-impl Accepting {
-    async fn accept(&self) -> std::io::Result<Box<dyn Connection>> {
-        match self {
-            Self::Tcp(listener) => listener
-                .accept()
-                .await
-                .map(|(socket, _)| Box::new(socket) as Box<dyn Connection>),
-            Self::Unix(listener) => listener
-                .accept()
-                .await
-                .map(|(socket, _)| Box::new(socket) as Box<dyn Connection>),
-        }
-    }
-}
-
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 /// Answers until the gate has stopped: also while it drains, so that a probe can see that it does.
 pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> std::io::Result<()> {
     let listener = listener.start()?;
-    let places = Places::new(CONNECTIONS);
+    let places = Places::new(admin.connections);
     let connections = TaskTracker::new();
+    let can_be_rebound = listener.is_tcp();
     let accepting = async {
         loop {
             match listener.accept().await {
@@ -100,7 +70,7 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> std::io::Res
                     connections.spawn(async move {
                         tokio::select! {
                             () = place.gives_way() => {}
-                            () = connection(admin, socket) => {}
+                            () = connection(admin, can_be_rebound, socket) => {}
                         }
                     });
                 }
@@ -118,9 +88,12 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> std::io::Res
     Ok(())
 }
 
-async fn connection(admin: Arc<Admin>, socket: Box<dyn Connection>) {
+async fn connection(admin: Arc<Admin>, can_be_rebound: bool, socket: Box<dyn Connection>) {
     let answer = service_fn(move |request| {
-        let response = admin.answer(&request);
+        let misdirected = can_be_rebound
+            .then(|| admin.misdirected(&request))
+            .flatten();
+        let response = misdirected.unwrap_or_else(|| admin.answer(&request));
         async { Ok::<_, Infallible>(response) }
     });
     let served = http1::Builder::new()
@@ -134,6 +107,30 @@ async fn connection(admin: Arc<Admin>, socket: Box<dyn Connection>) {
 }
 
 impl Admin {
+    /// The refusal of a request that was meant for somebody else, or does not say for whom (RFC 9112 section 3.2).
+    fn misdirected(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+        let fields: Vec<&str> = texts(request, HOST).collect();
+        if fields.len() > 1 || (fields.is_empty() && request.version() >= Version::HTTP_11) {
+            let why = "a request has one Host field\n".to_owned();
+            return Some(text(StatusCode::BAD_REQUEST, why));
+        }
+        // Whoever writes the whole URL names a host there, too.
+        let target = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str());
+        let generation = Arc::clone(&self.generations.borrow());
+        let is_name = |name: &str| generation.is_named(name);
+        let mut named = fields.into_iter().chain(target);
+        let strange = named.find(|host| !host::is_ours(host, is_name))?;
+        let why = format!(
+            "421: the request is for {:?}, and this gate is asked for by IP address, as localhost, or by a name that is \
+             in its certificate as a DNS SAN\n",
+            printable(strange)
+        );
+        Some(text(StatusCode::MISDIRECTED_REQUEST, why))
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let known = ["/livez", "/readyz", "/metrics", "/status", "/sessions"];
         let path = request.uri().path();
@@ -155,14 +152,15 @@ impl Admin {
         }
         match path {
             "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" => self.readiness(),
+            "/readyz" => readiness(&self.not_ready()),
             "/metrics" => self.metrics(request),
             "/status" => json_body(StatusCode::OK, &self.status()),
             _ => json_body(StatusCode::OK, &self.session_list()),
         }
     }
 
-    fn readiness(&self) -> Response<Full<Bytes>> {
+    /// Why new connections should not come here; empty if they should.
+    fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         match self.lifecycle.phase() {
             Phase::Starting => reasons.push("starting: not listening yet".to_owned()),
@@ -172,25 +170,16 @@ impl Admin {
         let not_after = self.generations.borrow().server.validity.not_after;
         if not_after < UnixTime::now() {
             reasons.push(format!(
-                "the served certificate expired at {}",
+                "the certificate expired at {}; clients now refuse this gate",
                 rfc3339(not_after)
             ));
         }
-        let status = if reasons.is_empty() {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
-        json_body(status, &json!(reasons))
+        reasons
     }
 
     fn metrics(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let accepted = request.headers().get_all(ACCEPT);
-        let open_metrics = accepted
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.contains("application/openmetrics-text"));
-        if open_metrics {
+        let accepted: Vec<&str> = texts(request, ACCEPT).collect();
+        if accept::prefers_openmetrics(accepted.iter().copied()) {
             body(StatusCode::OK, OPENMETRICS, self.metrics.open_metrics())
         } else {
             body(
@@ -200,76 +189,20 @@ impl Admin {
             )
         }
     }
-
-    fn status(&self) -> Value {
-        let generation = Arc::clone(&self.generations.borrow());
-        let failure = self
-            .last_reload
-            .failure()
-            .map(|failure| json!({ "since": time(failure.since), "reason": failure.reason }));
-        let routes = self.config.routes.iter().zip(&self.listening).enumerate().map(|(index, (route, listening))| {
-                let trust = generation.route(index);
-            json!({
-                "name": &*route.name,
-                "listen": listening.to_string(),
-                "target": route.target.to_string(),
-                "allow": trust.map(|trust| trust.allow.to_strings()),
-                "allow_from": trust.map(|trust| trust.allow_from.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            })
-        });
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "phase": format!("{:?}", self.lifecycle.phase()).to_lowercase(),
-            "generation": generation.number,
-            "since": time(generation.since),
-            "last_failure": failure,
-            "routes": routes.collect::<Vec<_>>(),
-            "certificate": facts(&generation.server),
-            "client_ca": generation.client_cas.iter().map(facts).collect::<Vec<_>>(),
-            "client_crl": generation.crls.iter().map(crl_facts).collect::<Vec<_>>(),
-            "unsafe_settings": self.config.unsafe_settings(),
-        })
-    }
-
-    fn session_list(&self) -> Value {
-        let sessions = self.sessions.snapshot();
-        let sessions = sessions.iter().map(|session| {
-            let (to_target, from_target) = session.traffic.totals();
-            json!({
-                "route": &*session.route,
-                "source": session.source.to_string(),
-                "names": session.client.display_names(),
-                "serial": session.client.serial(),
-                "rule": session.admission.to_string(),
-                "tls_version": session.tls_version,
-                "since": time(session.since),
-                "bytes_to_target": to_target,
-                "bytes_from_target": from_target,
-            })
-        });
-        Value::Array(sessions.collect())
-    }
 }
 
-fn facts(facts: &Facts) -> Value {
-    json!({
-        "subject": facts.subject,
-        "names": facts.names,
-        "serial": facts.serial,
-        "not_before": rfc3339(facts.validity.not_before),
-        "not_after": rfc3339(facts.validity.not_after),
-        "file": facts.path.display().to_string(),
-    })
+/// The values of a field that are text. What is none names nobody and asks for nothing that is to be had.
+fn texts(request: &Request<Incoming>, field: HeaderName) -> impl Iterator<Item = &str> {
+    let values = request.headers().get_all(field).into_iter();
+    values.map(|value| value.to_str().unwrap_or_default())
 }
 
-fn crl_facts(facts: &CrlFacts) -> Value {
-    json!({
-        "issuer": facts.issuer,
-        "entries": facts.entries,
-        "this_update": rfc3339(facts.this_update),
-        "next_update": rfc3339(facts.next_update),
-        "file": facts.path.display().to_string(),
-    })
+fn readiness(not_ready: &[String]) -> Response<Full<Bytes>> {
+    let status = match not_ready {
+        [] => StatusCode::OK,
+        [..] => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    json_body(status, &json!(not_ready))
 }
 
 fn time(time: SystemTime) -> String {

@@ -22,6 +22,18 @@ pub fn provider() -> &'static Arc<CryptoProvider> {
 /// Tells contents apart without keeping them.
 pub type Digest = [u8; 32];
 
+/// The SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    let mut all = [0; 32];
+    all.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    all
+}
+
+/// Bytes as people compare them: lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The digest of several byte strings, each with its length: no byte can move from one to the next unseen.
 pub fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
     let mut context = digest::Context::new(&digest::SHA256);

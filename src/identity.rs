@@ -4,16 +4,19 @@
 //! (webpki, which verified the chain, and x509-parser) must agree on every fact that both can read, else the
 //! certificate is refused. This file does no IO, reads no clock and makes no decision about who may pass.
 
+mod life;
+
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATIONAL_UNIT};
 use x509_parser::prelude::FromDer as _;
+
+pub use self::life::{Validity, rfc3339, unix_time};
 
 /// The longest name that a record shows, in bytes (contract, "Connection record").
 const NAME_BYTES: usize = 256;
@@ -28,6 +31,8 @@ pub struct Client {
     /// SANs of kinds that no rule looks at, as `email:…` and `ip:…`, for records.
     other_names: Vec<String>,
     common_names: Vec<String>,
+    /// Counts those as well that cannot be read.
+    has_one_common_name: bool,
     organizational_units: Vec<String>,
     serial: String,
     spki_sha256: [u8; 32],
@@ -46,64 +51,20 @@ pub enum ClientAuthUsage {
     Absent,
 }
 
-/// When a certificate is good, both ends included (RFC 5280 section 4.1.2.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    /// The first second.
-    pub not_before: UnixTime,
-    /// The last second.
-    pub not_after: UnixTime,
-}
-
-impl Validity {
-    /// Reads the validity of any certificate, a CA's too.
-    pub fn of(certificate: &X509Certificate<'_>) -> Self {
-        let validity = certificate.validity();
-        Self {
-            not_before: unix_time(validity.not_before),
-            not_after: unix_time(validity.not_after),
-        }
-    }
-
-    /// The time that both cover.
-    #[must_use]
-    pub fn intersect(self, other: Self) -> Self {
-        Self {
-            not_before: self.not_before.max(other.not_before),
-            not_after: self.not_after.min(other.not_after),
-        }
-    }
-
-    /// True if `now` lies inside.
-    pub fn covers(&self, now: UnixTime) -> bool {
-        self.not_before <= now && now <= self.not_after
-    }
-}
-
-/// An ASN.1 time as the clock has it. Before 1970 is long ago for every purpose here.
-pub fn unix_time(time: x509_parser::time::ASN1Time) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(
-        u64::try_from(time.timestamp()).unwrap_or(0),
-    ))
-}
-
-/// A certificate's time as operators read it, `2026-11-23T02:33:11Z`.
-pub fn rfc3339(time: UnixTime) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
-    // Later than the year 9999 is how RFC 5280 section 4.1.2.5 writes "never".
-    time.map_or("never".to_owned(), |time| {
-        humantime::format_rfc3339_seconds(time).to_string()
-    })
-}
-
 /// Why a certificate's facts could not be established; such a certificate is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableCertificate {
-    /// One of the two parsers cannot read it.
-    #[error("the certificate cannot be parsed: {0}")]
-    Malformed(String),
-    /// Both can, and they see different things.
-    #[error("two parsers disagree about the certificate's {0}")]
+    /// A part that one of the two parsers cannot read.
+    #[error("the certificate cannot be read: its {0} is malformed")]
+    Malformed(&'static str),
+    /// A DNS SAN that is none (RFC 5280 section 4.2.1.6), escaped and bounded.
+    #[error(
+        "the DNS name {0:?} in the certificate is no host name, and a certificate with such a name is refused whole; \
+         issue it without"
+    )]
+    NoDnsName(String),
+    /// Both parsers can read a part, and they see different things.
+    #[error("the certificate's {0} can be read in two ways")]
     Disagreement(&'static str),
 }
 
@@ -113,20 +74,19 @@ impl Client {
     /// # Errors
     /// If either parser cannot read it, if it carries an extension twice, or if the parsers disagree.
     pub fn from_der(der: &CertificateDer<'_>) -> Result<Self, UnreadableCertificate> {
-        let malformed = |what: String| UnreadableCertificate::Malformed(what);
-        let verified =
-            EndEntityCert::try_from(der).map_err(|error| malformed(error.to_string()))?;
-        let (rest, parsed) =
-            X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let malformed = UnreadableCertificate::Malformed;
+        let verified = EndEntityCert::try_from(der).map_err(|_| malformed("DER or version"))?;
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|_| malformed("DER"))?;
         if !rest.is_empty() {
-            return Err(malformed("bytes after its end".to_owned()));
+            return Err(malformed("end"));
         }
         let names = Names::of(&parsed)?;
-        agree(
-            "DNS names",
-            names.dns.iter().map(String::as_str),
-            verified.valid_dns_names(),
-        )?;
+        // webpki leaves out what it does not take for a name.
+        let mut valid = verified.valid_dns_names();
+        if let Some(name) = names.dns.iter().find(|name| valid.next() != Some(name)) {
+            return Err(UnreadableCertificate::NoDnsName(printable(name)));
+        }
+        agree("DNS names", None, valid.next())?;
         agree(
             "URI names",
             names.uris.iter().map(String::as_str),
@@ -147,8 +107,13 @@ impl Client {
             dns_names: names.dns,
             uris: names.uris,
             other_names: names.other,
-            common_names: subject_values(&parsed, &OID_X509_COMMON_NAME),
-            organizational_units: subject_values(&parsed, &OID_X509_ORGANIZATIONAL_UNIT),
+            common_names: subject_values(&parsed, &OID_X509_COMMON_NAME)
+                .flatten()
+                .collect(),
+            has_one_common_name: subject_values(&parsed, &OID_X509_COMMON_NAME).count() == 1,
+            organizational_units: subject_values(&parsed, &OID_X509_ORGANIZATIONAL_UNIT)
+                .flatten()
+                .collect(),
             serial: parsed
                 .raw_serial()
                 .iter()
@@ -170,9 +135,16 @@ impl Client {
         &self.uris
     }
 
-    /// The subject's common names; never a fallback for a SAN.
+    /// The subject's common names that can be read; never a fallback for a SAN.
     pub fn common_names(&self) -> &[String] {
         &self.common_names
+    }
+
+    /// The subject's common name, if it has one and no second one of whatever kind.
+    pub fn only_common_name(&self) -> Option<&String> {
+        self.common_names
+            .first()
+            .filter(|_| self.has_one_common_name)
     }
 
     /// The subject's organizational units.
@@ -286,9 +258,11 @@ impl Names {
             uris: Vec::new(),
             other: Vec::new(),
         };
-        let extension = certificate.subject_alternative_name().map_err(|error| {
-            UnreadableCertificate::Malformed(format!("subject alternative name: {error}"))
-        })?;
+        const MALFORMED: UnreadableCertificate =
+            UnreadableCertificate::Malformed("subject alternative name");
+        let extension = certificate
+            .subject_alternative_name()
+            .map_err(|_| MALFORMED)?;
         for name in extension
             .iter()
             .flat_map(|extension| &extension.value.general_names)
@@ -297,11 +271,7 @@ impl Names {
                 GeneralName::DNSName(name) => names.dns.push((*name).to_owned()),
                 GeneralName::URI(name) => names.uris.push((*name).to_owned()),
                 // webpki would skip a name that it cannot read; a certificate that hides one is refused instead.
-                GeneralName::Invalid(..) => {
-                    return Err(UnreadableCertificate::Malformed(
-                        "a subject alternative name is malformed".to_owned(),
-                    ));
-                }
+                GeneralName::Invalid(..) => return Err(MALFORMED),
                 GeneralName::RFC822Name(_)
                 | GeneralName::IPAddress(_)
                 | GeneralName::OtherName(..)
@@ -330,24 +300,22 @@ impl fmt::Display for Address<'_> {
     }
 }
 
+/// Every value of an attribute of the subject. One in a string type that is not Unicode text is `None`: it cannot equal
+/// what an operator wrote, so it names nobody, but it is there.
 fn subject_values(
     certificate: &X509Certificate<'_>,
     oid: &x509_parser::der_parser::Oid<'static>,
-) -> Vec<String> {
+) -> impl Iterator<Item = Option<String>> {
     let attributes = certificate.subject().iter_by_oid(oid);
-    // A value in a string type that is not Unicode text cannot equal what an operator wrote, so it names nobody.
-    attributes
-        .filter_map(|attribute| attribute.as_str().ok())
-        .map(str::to_owned)
-        .collect()
+    attributes.map(|attribute| attribute.as_str().ok().map(str::to_owned))
 }
 
 fn client_auth_usage(
     certificate: &X509Certificate<'_>,
 ) -> Result<ClientAuthUsage, UnreadableCertificate> {
-    let usage = certificate.extended_key_usage().map_err(|error| {
-        UnreadableCertificate::Malformed(format!("extended key usage: {error}"))
-    })?;
+    let usage = certificate
+        .extended_key_usage()
+        .map_err(|_| UnreadableCertificate::Malformed("extended key usage"))?;
     Ok(match usage {
         None => ClientAuthUsage::Absent,
         Some(usage) if usage.value.client_auth => ClientAuthUsage::Listed,

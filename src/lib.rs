@@ -77,3 +77,7 @@ mod places;
 pub mod listen;
 
 pub mod harden;
+
+#[cfg(test)]
+#[path = "../tests/behaviour/support/craft.rs"]
+mod craft;

@@ -232,10 +232,10 @@ impl Pem {
     /// Why there is nothing of what is wanted.
     fn none(&self, wanted: &str, meaning: &str) -> Fault {
         let there = match self.blocks.first() {
-            None => match self.text {
-                Some(text) => text.to_owned(),
-                None => format!("no PEM block {wanted} in it"),
-            },
+            None => {
+                let text = self.text.map_or(String::new(), |text| format!(": {text}"));
+                format!("no PEM block {wanted} in it{text}")
+            }
             Some(block) if block.label == Label::None => foreign::der(&self.bytes).to_owned(),
             Some(Found { label, line, .. }) => {
                 let label = label.name();

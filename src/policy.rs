@@ -178,11 +178,8 @@ impl Rules {
 
     fn match_subject(&self, client: &Client) -> Option<Rule> {
         // A subject with several common names is ambiguous, so it meets no `cn` rule.
-        let cn = match client.common_names() {
-            [only] => self.cn.get(only).cloned().map(Rule::Cn),
-            _ => None,
-        };
-        cn.or_else(|| {
+        let cn = client.only_common_name().and_then(|only| self.cn.get(only));
+        cn.cloned().map(Rule::Cn).or_else(|| {
             client
                 .organizational_units()
                 .iter()

@@ -3,27 +3,28 @@
 mod workers;
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use self::workers::{Workers, runtime, worker};
+use self::workers::{Ended, Workers, runtime, worker};
 use crate::admin::{self, Listener};
 use crate::config::{Admin, Config, Flags, Problems};
 use crate::file::reader::{NoAnswer, Reader};
+use crate::follow::exposed::Lookout;
 use crate::follow::reload::Reloader;
 use crate::follow::watch::Hints;
-use crate::gate::{Gate, Limits, Sessions};
+use crate::gate::{Gate, Limits, Sessions, Turns};
+use crate::harden::{self, Fitted, Fixed};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::listen::{self, BindError};
+use crate::telemetry;
 use crate::telemetry::Metrics;
 use crate::trust::load::load;
 use crate::trust::validate::{Validated, validate};
-use crate::{harden, telemetry};
 
 /// Sessions that were told to end get this long to write their records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -40,13 +41,20 @@ pub enum Error {
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The admin socket could not be bound.
-    #[error("--admin: \"unix:{}\": {source}", path.display())]
-    AdminSocket {
-        /// The socket's path.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
+    /// There are fewer descriptors than it takes to serve anybody.
+    #[error(
+        "the limit of {limit} file descriptors is too low: {routes} routes on {threads} threads take {least} to serve a \
+         single client; raise it (LimitNOFILE=, `ulimit -n`), or give fewer --threads"
+    )]
+    Descriptors {
+        /// How many there may be.
+        limit: u64,
+        /// How many it takes.
+        least: u64,
+        /// Routes.
+        routes: usize,
+        /// Worker threads.
+        threads: usize,
     },
     /// The process lacks what it needs to run at all.
     #[error("{0}")]
@@ -129,6 +137,7 @@ pub struct Running {
     lifecycle: Lifecycle,
     connections: TaskTracker,
     workers: Workers,
+    admin_ended: Option<Ended>,
     drain: Duration,
 }
 
@@ -146,6 +155,7 @@ async fn start_with(
     config: Config,
     flags: Option<Flags>,
 ) -> Result<Running, Error> {
+    let fixed = Fixed::of(&config);
     // Asked for first: a SIGHUP that comes early must not end the process.
     let hangup = signal(SignalKind::hangup())?;
     let judged = config.clone();
@@ -157,36 +167,30 @@ async fn start_with(
     for warning in &warnings {
         tracing::warn!(event = "configuration", "{warning}");
     }
-    let descriptors = harden::raise_descriptor_limit();
-    let (limits, lowered) = harden::fit(config.limits, descriptors, config.routes.len());
-    if lowered {
-        let (connections, handshakes) = (limits.connections.get(), limits.handshakes.get());
-        tracing::warn!(
-            event = "limits_lowered",
-            connections,
-            handshakes,
-            "--max-connections and --max-handshakes were lowered to what the limit of {} descriptors allows",
-            descriptors.unwrap_or_default()
-        );
-    }
-
+    let Fitted {
+        limits,
+        admin_callers,
+        lowered,
+    } = fitted(&config, fixed)?;
     let mut listeners = Vec::new();
     for route in &config.routes {
-        listeners.push(listen::bind(&route.listen, config.timeouts.bind).await?);
+        listeners.push(listen::bind_route(route, config.timeouts.bind).await?);
     }
-    let admin_listener = admin_listener(&config).await?;
+    let admin_listener = Listener::bind(&config).await?;
+    let admin = admin_listener.as_ref().and_then(Listener::address);
     let listening = listeners
         .iter()
         .map(TcpListener::local_addr)
         .collect::<Result<Vec<_>, _>>()?;
     let hints = Hints::new(config.reload_interval, hangup);
-
     let lifecycle = Lifecycle::new();
     let metrics = Arc::new(Metrics::new(
         config.routes.iter().map(|route| &route.name),
-        config.log.format,
+        *config.log.format,
     ));
+    metrics.limits_lowered(lowered);
     let sessions = Sessions::default();
+    let lookout = Lookout::new(&config, listening.clone(), Arc::clone(&metrics));
     let reloader = Reloader::new(
         reader,
         flags,
@@ -195,7 +199,8 @@ async fn start_with(
         Arc::clone(&metrics),
     );
     let generations = reloader.generations();
-    let limits = Limits::new(&limits);
+    let fitted_limits = limits;
+    let (limits, turns) = (Limits::new(&limits), Turns::new(*config.threads));
     let routes = config.routes.iter().zip(metrics.routes()).enumerate();
     let gates = routes
         .map(|(index, (route, metrics))| {
@@ -205,6 +210,7 @@ async fn start_with(
                 generations: generations.clone(),
                 timeouts: config.timeouts,
                 limits: limits.clone(),
+                turns: turns.clone(),
                 sessions: sessions.clone(),
                 metrics: Arc::clone(metrics),
                 lifecycle: lifecycle.clone(),
@@ -213,20 +219,22 @@ async fn start_with(
         .zip(listeners)
         .collect::<Vec<_>>();
 
-    say_started(&config, &listening);
-    let admin = match admin_listener {
-        Some((listener, address)) => {
+    say_started(&config, &listening, admin);
+    let admin_ended = match admin_listener {
+        Some(listener) => {
             let admin = admin::Admin {
                 config: Arc::new(config.clone()),
                 generations,
                 last_reload: reloader.last(),
+                exposed: lookout.seen(),
+                limits: fitted_limits,
                 sessions,
                 metrics,
                 lifecycle: lifecycle.clone(),
                 listening: listening.clone(),
+                connections: admin_callers,
             };
-            run_admin(admin, listener)?;
-            address
+            Some(run_admin(admin, listener)?)
         }
         None => None,
     };
@@ -238,12 +246,12 @@ async fn start_with(
     tokio::spawn(async move {
         tokio::select! {
             () = stopped.reached(Phase::Stopped) => {}
-            () = reloader.run(hints) => {}
+            () = async { tokio::join!(reloader.run(hints), lookout.run()); } => {}
         }
     });
     // Last: from here on strangers take descriptors, and nothing else needs any.
     let connections = TaskTracker::new();
-    let workers = Workers::start(config.threads, &gates, &connections, &lifecycle)?;
+    let workers = Workers::start(*config.threads, gates, &connections, &lifecycle)?;
     lifecycle.advance(Phase::Serving);
     Ok(Running {
         listening,
@@ -251,16 +259,47 @@ async fn start_with(
         lifecycle,
         connections,
         workers,
+        admin_ended,
         drain: config.timeouts.drain,
     })
 }
 
-fn say_started(config: &Config, listening: &[SocketAddr]) {
+/// The caps that the descriptors allow, told if they are lower than asked for.
+fn fitted(config: &Config, fixed: Fixed) -> Result<Fitted, Error> {
+    let descriptors = harden::raise_descriptor_limit();
+    let limit = descriptors.unwrap_or_default();
+    let fitted = harden::fit(config.limits, descriptors, fixed);
+    let fitted = fitted.map_err(|least| Error::Descriptors {
+        limit,
+        least,
+        routes: config.routes.len(),
+        threads: config.threads.get(),
+    })?;
+    if fitted.lowered {
+        tracing::warn!(
+            event = "limits_lowered",
+            connections = fitted.limits.connections.get(),
+            handshakes = fitted.limits.handshakes.get(),
+            "--max-connections and --max-handshakes were lowered to what the limit of {limit} descriptors allows"
+        );
+    }
+    Ok(fitted)
+}
+
+fn say_started(config: &Config, listening: &[SocketAddr], admin: Option<SocketAddr>) {
     for setting in config.unsafe_settings() {
         tracing::warn!(event = "unsafe_setting", setting, "this weakens the gate");
     }
     for (route, address) in config.routes.iter().zip(listening) {
         tracing::info!(event = "listening", route = &*route.name, %address, target = %route.target);
+    }
+    // The kernel may have chosen the port.
+    match (&config.admin, admin) {
+        (_, Some(address)) => tracing::info!(event = "admin_listening", %address),
+        (Admin::Unix(_), None) => {
+            tracing::info!(event = "admin_listening", address = %config.admin)
+        }
+        (Admin::Off | Admin::Tcp(_), None) => {}
     }
 }
 
@@ -287,58 +326,23 @@ impl Running {
         self.lifecycle.advance(Phase::Stopped);
         // A session that did not end in time is dropped with its thread's runtime, and writes its record then.
         self.workers.ended().await;
+        // It takes its socket away; a file system that hangs keeps nobody from ending.
+        if let Some(mut ended) = self.admin_ended {
+            let _in_time = tokio::time::timeout(LAST_WORDS, ended.recv()).await;
+        }
         tracing::info!(event = "stopped", all_ended);
     }
 }
 
-async fn admin_listener(config: &Config) -> Result<Option<(Listener, Option<SocketAddr>)>, Error> {
-    match &config.admin {
-        Admin::Off => Ok(None),
-        Admin::Tcp(listen) => {
-            let listener = listen::bind(listen, config.timeouts.bind).await?;
-            let address = listener.local_addr()?;
-            tracing::info!(event = "admin_listening", %address);
-            Ok(Some((Listener::Tcp(listener), Some(address))))
-        }
-        Admin::Unix(path) => {
-            let listener = admin_socket(&path.value).map_err(|source| Error::AdminSocket {
-                path: path.value.clone(),
-                source,
-            })?;
-            tracing::info!(
-                event = "admin_listening",
-                address = format!("unix:{}", path.value.display())
-            );
-            Ok(Some((Listener::Unix(listener), None)))
-        }
-    }
-}
-
-/// Binds a Unix socket. One that a killed predecessor left behind is replaced; one that answers is not.
-fn admin_socket(path: &Path) -> std::io::Result<UnixListener> {
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            match UnixStream::connect(path) {
-                Err(dead) if dead.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path)?;
-                    UnixListener::bind(path)
-                }
-                Ok(_) | Err(_) => Err(error),
-            }
-        }
-        bound => bound,
-    }?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
 /// The admin listener has a thread and a runtime of its own: it answers when the data path has its hands full.
-fn run_admin(admin: admin::Admin, listener: Listener) -> std::io::Result<()> {
+fn run_admin(admin: admin::Admin, listener: Listener) -> std::io::Result<Ended> {
     let runtime = runtime()?;
+    let (running, ended) = mpsc::channel(1);
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         if let Err(error) = runtime.block_on(admin::serve(Arc::new(admin), listener)) {
             tracing::error!(event = "admin_failed", %error, "the admin listener does not answer");
         }
+        drop(running);
     })?;
-    Ok(())
+    Ok(ended)
 }

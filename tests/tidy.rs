@@ -28,8 +28,9 @@ const LAYERS: &[&[&str]] = &[
 const SPAWNERS: &[&str] = &[
     "src/gate/accept.rs",
     "src/admin.rs",
+    "src/serve/workers.rs",
     "src/serve.rs",
-    "src/serve/",
+    "src/follow/exposed.rs",
     "src/file/reader.rs",
     "src/cli/demo/",
 ];

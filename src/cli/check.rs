@@ -11,24 +11,24 @@ use rustls::pki_types::UnixTime;
 
 use super::Failure;
 use super::sheet::{Sheet, counted, expiry};
-use crate::config::{
-    Admin, Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion,
-};
+use crate::config::{Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion};
 use crate::file::reader::run_once;
 use crate::identity::printable;
 use crate::policy::Allow;
 use crate::trust::load::{Files, load};
 use crate::trust::validate::{Validated, validate};
+use crate::trust::{Digests, Generation};
 
-/// Says what serve would make of its configuration, without serving
+/// Validates the configuration without starting
 ///
 /// Reads the same flags, variables and file as serve and every file that they name, judges them with the same code,
 /// and says what was found: the certificate and whether the key is its own, the CAs, the routes and whom they admit,
 /// limits and timeouts. Whatever serve would refuse is refused here, all of it at once.
 ///
 /// Then it warns of what would serve today and fail later: a port inside the kernel's ephemeral range, a file that is
-/// mounted alone (subPath) and will never be renewed, a private key that every user can read, a certificate without a
-/// name; and of every setting that weakens the gate. Run it where the gate runs, as the user it runs as: ports, mounts
+/// mounted alone (subPath) and will never be renewed, a private key that every user can read, what some clients refuse
+/// in the certificate or its chain, a target that listens beyond loopback, something that is in the way of the admin
+/// socket; and of every setting that weakens the gate. Run it where the gate runs, as the user it runs as: ports, mounts
 /// and modes are those of this machine.
 ///
 /// Nothing is listened on, so a port that is already taken is not noticed.
@@ -62,7 +62,7 @@ impl Check {
         let flags = self.flags.clone();
         let (found, traps) = run_once(move || {
             let found = Found::new(&flags)?;
-            let traps = traps::all(&found.config, &found.validated.generation);
+            let traps = traps::all(&found.config);
             Ok::<_, Problems>((found, traps))
         })??;
         let now = UnixTime::now();
@@ -100,7 +100,7 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
         validated,
     } = found;
     let mut sheet = Sheet::default();
-    server_certificate(&mut sheet, files, validated, now);
+    server_certificate(&mut sheet, files, &validated.generation, now);
     client_cas(&mut sheet, validated, now);
     revocation_lists(&mut sheet, validated, now);
     for route in &config.routes {
@@ -108,6 +108,7 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
         about_route(&mut sheet, route);
     }
     shared(&mut sheet, config);
+    digests(&mut sheet, validated);
     let warnings: Vec<String> = validated
         .warnings
         .iter()
@@ -128,34 +129,38 @@ fn report(found: &Found, traps: &[String], now: UnixTime) -> Sheet {
     sheet
 }
 
-fn server_certificate(sheet: &mut Sheet, files: &Files, validated: &Validated, now: UnixTime) {
-    let server = &validated.generation.server;
-    let chain = files.cert.certificates("").map_or(0, |chain| chain.len());
+fn server_certificate(sheet: &mut Sheet, files: &Files, generation: &Generation, now: UnixTime) {
+    let Generation { server, shown, .. } = generation;
     sheet.heading("Server certificate");
     sheet.fact("file", files.cert.path.display());
     sheet.fact("subject", named(&server.subject));
     sheet.list("names", or_none(&server.names));
     sheet.fact("serial", &server.serial);
     sheet.fact("expires", expiry(server.validity, now));
-    sheet.fact("chain", counted(chain as u64, "", "certificate"));
+    let sent = counted(shown.sent as u64, "", "certificate");
+    match shown.held.saturating_sub(shown.sent) {
+        0 => sheet.fact("chain", sent),
+        unsent => sheet.fact("chain", format_args!("{sent}, {unsent} more not sent")),
+    }
     // Else it would not have been validated.
     sheet.fact(
         "key",
         format_args!("{} (matches)", files.key.path.display()),
     );
+    sheet.fact("", &shown.key);
 }
 
 fn client_cas(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
-    let cas = &validated.generation.client_cas;
+    let cas: Vec<_> = validated.generation.vouching_cas(now).collect();
     sheet.heading(&format!("CAs that vouch for clients: {}", cas.len()));
     for (index, ca) in cas.iter().enumerate() {
         if index > 0 {
             sheet.gap();
         }
-        sheet.fact("subject", named(&ca.subject));
-        sheet.fact("serial", &ca.serial);
-        sheet.fact("expires", expiry(ca.validity, now));
-        sheet.fact("file", ca.path.display());
+        sheet.fact("subject", named(&ca.facts.subject));
+        sheet.fact("serial", &ca.facts.serial);
+        sheet.fact("expires", expiry(ca.facts.validity, now));
+        sheet.fact("file", ca.facts.path.display());
     }
 }
 
@@ -171,14 +176,20 @@ fn revocation_lists(sheet: &mut Sheet, validated: &Validated, now: UnixTime) {
         }
         sheet.fact("issuer", named(&list.issuer));
         sheet.fact("revokes", counted(list.entries as u64, "", "certificate"));
-        sheet.fact("newer by", expiry(list.life(), now));
+        sheet.fact("newer by", expiry(list.life, now));
         sheet.fact("file", list.path.display());
     }
 }
 
 /// What a route is, below a heading with its name.
 fn about_route(sheet: &mut Sheet, route: &Route) {
-    sheet.fact("listens", route.listen.value);
+    match &route.listen_variable {
+        None => sheet.fact("listens", route.listen.value),
+        Some(variable) => sheet.fact(
+            "listens",
+            format_args!("{} (the variable {variable})", route.listen.value),
+        ),
+    }
     match route.target.is_unsafe() {
         false => sheet.fact("target", &route.target),
         true => sheet.fact(
@@ -209,6 +220,21 @@ pub(super) fn admits(sheet: &mut Sheet, allow: &Allow) {
     }
 }
 
+/// What to look for in `portcullis_trust_info` of every gate that has taken this up.
+fn digests(sheet: &mut Sheet, validated: &Validated) {
+    let Digests {
+        server,
+        client_ca,
+        client_crl,
+        rules,
+    } = validated.generation.digests();
+    sheet.heading("Digests, as in portcullis_trust_info");
+    sheet.fact("server", server);
+    sheet.fact("client_ca", client_ca);
+    sheet.fact("client_crl", client_crl);
+    sheet.fact("rules", rules);
+}
+
 fn shared(sheet: &mut Sheet, config: &Config) {
     sheet.heading("For all routes");
     sheet.fact(
@@ -224,11 +250,7 @@ fn shared(sheet: &mut Sheet, config: &Config) {
             "may be missing in a client's certificate (UNSAFE)",
         );
     }
-    match &config.admin {
-        Admin::Off => sheet.fact("admin", "off"),
-        Admin::Tcp(listen) => sheet.fact("admin", listen.value),
-        Admin::Unix(path) => sheet.fact("admin", format_args!("unix:{}", path.value.display())),
-    }
+    sheet.fact("admin", &config.admin);
     let Limits {
         connections,
         connections_per_source,
@@ -260,7 +282,7 @@ fn shared(sheet: &mut Sheet, config: &Config) {
             format!("idle {idle}, session {session}, drain {drain}"),
         ],
     );
-    sheet.fact("threads", config.threads);
+    sheet.fact("threads", *config.threads);
 }
 
 /// A certificate may have no subject, and none of its names.

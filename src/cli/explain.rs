@@ -13,12 +13,13 @@ use x509_parser::prelude::FromDer as _;
 
 use super::Failure;
 use super::check::{Found, admits};
-use super::scrape::alert_name;
 use super::sheet::{Sheet, counted, expiry};
 use crate::config::{Flags, Place, Problem, Problems, Route};
 use crate::file::reader::run_once;
 use crate::file::{self, MOST_CERTIFICATES};
+use crate::gate::alert_name;
 use crate::identity::{Client, printable, rfc3339};
+use crate::judge::Chain;
 use crate::pem::{Block, Pem};
 use crate::policy::SpkiPin;
 use crate::trust::RouteTrust;
@@ -41,10 +42,12 @@ const REFUSED: u8 = 3;
 #[command(after_long_help = "\
 Examples:
   portcullis explain --client-cert client.crt --config gate.toml
-  portcullis explain --client-cert client.crt --config gate.toml --route kube-proxy
+  portcullis explain --client-cert client.crt --config gate.toml \\
+    --route kube-proxy
 
   The pin of a key, for --allow-spki:
-    portcullis explain --client-cert client.crt --config gate.toml | grep spki
+    portcullis explain --client-cert client.crt --config gate.toml |
+      grep spki
 
 Exit codes:
   0  let in by at least one of the routes asked about
@@ -226,10 +229,12 @@ fn verdict(
     chain: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> bool {
-    let Some((leaf, intermediates)) = chain.split_first() else {
+    let Some((leaf, others)) = chain.split_first() else {
         return false;
     };
-    let admitted = match trust.trust.admit(&trust.allow, leaf, intermediates, now) {
+    let judged =
+        Chain::shown(leaf, others).and_then(|chain| trust.trust.admit(&trust.allow, &chain, now));
+    let admitted = match judged {
         Ok((verified, admission)) => {
             sheet.fact("verdict", "let in");
             sheet.fact("rule", printable(&admission.to_string()));

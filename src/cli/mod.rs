@@ -35,7 +35,6 @@ use crate::serve;
     max_term_width = 80,
     arg_required_else_help = true,
     subcommand_required = true,
-    disable_help_subcommand = true,
     after_long_help = "\
 Example:
   portcullis serve --allow-dns prometheus.monitoring.svc
@@ -64,7 +63,7 @@ enum Command {
 
 /// Runs the gate
 ///
-/// Listens with TLS, asks every client for a certificate, and lends the target to those whose certificate is good and
+/// Listens with TLS, asks every client for a certificate, and relays those to the target whose certificate is good and
 /// named by an --allow-... rule. Without such a rule it refuses to start.
 ///
 /// Every flag has an environment variable. A flag wins over its variable, the variable over the file, the file over
@@ -73,7 +72,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  Lend 127.0.0.1:54898 to Prometheus, with the files of a mounted Secret:
+  Open 127.0.0.1:54898 to Prometheus, with the files of a mounted Secret:
     portcullis serve --allow-dns prometheus.monitoring.svc
 
   Another target, and only from the pod network:
@@ -110,7 +109,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Check(check) => check.run()?,
         Command::Explain(explain) => return explain.run(),
         Command::Pki(pki) => return pki.run().map_err(Failure::Unusable),
-        Command::Scrape(scrape) => return scrape.run().map_err(Failure::Unusable),
+        Command::Scrape(scrape) => return scrape.run(),
         Command::Probe(probe) => return probe.run(),
     }
     Ok(ExitCode::SUCCESS)
@@ -167,7 +166,7 @@ impl From<serve::Error> for Failure {
         match error {
             serve::Error::Unusable(problems) => Self::Problems(problems),
             serve::Error::Unread(error) => error.into(),
-            serve::Error::Bind(_) | serve::Error::AdminSocket { .. } | serve::Error::System(_) => {
+            serve::Error::Bind(_) | serve::Error::Descriptors { .. } | serve::Error::System(_) => {
                 Self::Running(error.into())
             }
         }

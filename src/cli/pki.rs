@@ -9,6 +9,7 @@ pub mod authority;
 mod files;
 pub mod lifetime;
 mod read;
+mod revoke;
 pub mod serial;
 mod subject;
 #[cfg(test)]
@@ -24,11 +25,11 @@ use anyhow::{Context as _, anyhow, bail};
 use rustls::pki_types::UnixTime;
 
 use self::arguments::{days, dns_name, folder_name, subject_text, uri};
-use self::authority::{Authority, Names, Purpose, Revocations};
+use self::authority::{Authority, Names, Purpose};
 use self::files::{Existing, NewFile};
 use self::lifetime::lifetime;
-use self::serial::Serial;
-use crate::file::{self, MOST_CERTIFICATES, MOST_LIST, Unreadable};
+use self::revoke::Revoke;
+use crate::file::{self, MOST_CERTIFICATES, Unreadable};
 use crate::identity::printable;
 
 /// What the commands say at the end.
@@ -136,29 +137,6 @@ struct Issue {
     force: bool,
 }
 
-/// Revokes certificates: writes the revocation list DIR/ca.crl (PEM)
-///
-/// Names each certificate by its serial number or by its file. What an existing ca.crl revokes stays revoked. The list
-/// replaces the old one whole, so a gate that watches it (--client-crl DIR/ca.crl) never reads half of it.
-///
-/// A list goes stale: give the gate a new one within --days, from this command with the same arguments.
-#[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
-Example:
-  portcullis pki revoke certs/client/tls.crt
-  portcullis pki revoke 5f:0c:9a:12 --days 7")]
-struct Revoke {
-    /// A serial number (hexadecimal, with or without colons or 0x) or the file of a certificate (PEM)
-    #[arg(value_name = "SERIAL-or-FILE", required = true)]
-    certificates: Vec<String>,
-    /// The folder of the PKI, with ca.crt and ca.key
-    #[arg(long, value_name = "DIR", default_value = "certs")]
-    dir: PathBuf,
-    /// In how many days the list goes stale
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = days())]
-    days: u32,
-}
-
 impl Pki {
     /// Does it and says on standard output what was written.
     ///
@@ -194,6 +172,7 @@ impl Init {
         };
         let authority = Authority::new(&name, lifetime(now, self.days))?;
         let key = authority.key_pem();
+        let _lock = files::lock(&self.dir)?;
         let (cert_path, key_path) = (self.dir.join("ca.crt"), self.dir.join("ca.key"));
         files::write_all(
             &[
@@ -232,6 +211,7 @@ impl Issue {
                 bail!("NAME: {name:?}: given twice; give it once");
             }
         }
+        let _lock = files::lock(&self.dir)?;
         let authority = load(&self.dir)?;
         let mut issued = Vec::new();
         for (name, names) in asked {
@@ -250,6 +230,10 @@ impl Issue {
                 ]
             })
             .collect();
+        let replaced: Vec<_> = issued
+            .iter()
+            .filter_map(|(folder, _)| revoke::replaced(folder, &authority))
+            .collect();
         files::write_all(&files, existing(self.force))?;
 
         let mut account = match self.purpose {
@@ -259,6 +243,7 @@ impl Issue {
         for (folder, one) in &issued {
             account::issued(&mut account, folder, one, now)?;
         }
+        account::replaced(&mut account, &replaced, &self.dir)?;
         if authority.validity().not_after < lifetime(now, self.days).not_after {
             account.push_str("\nThe CA ends sooner than --days, and its certificates with it.\n");
         }
@@ -285,76 +270,6 @@ impl Issue {
             ips: self.ip.clone(),
         })
     }
-}
-
-impl Revoke {
-    fn run(self, now: UnixTime) -> anyhow::Result<String> {
-        let authority = load(&self.dir)?;
-        let path = self.dir.join("ca.crl");
-        let before = match file::read(&path, MOST_LIST) {
-            Ok(pem) => Some(
-                authority
-                    .read_revocation_list(&pem)
-                    .with_context(|| format!("{}: move it away", path.display()))?,
-            ),
-            Err(Unreadable::Missing(_)) => None,
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
-        };
-        let (number, mut revoked) =
-            before.map_or((0, Vec::new()), |list| (list.number, list.revoked));
-
-        let mut done = String::new();
-        for text in &self.certificates {
-            let serial = serial_of(text, &authority)?;
-            if revoked.iter().any(|(other, _)| *other == serial) {
-                writeln!(done, "  {serial} (was revoked before)")?;
-            } else {
-                writeln!(done, "  {serial}")?;
-                revoked.push((serial, now));
-            }
-        }
-        let list = Revocations {
-            number: number
-                .checked_add(1)
-                .with_context(|| format!("{}: no number is left for another", path.display()))?,
-            validity: lifetime(now, self.days),
-            revoked,
-        };
-        let pem = authority.revocation_list(&list)?;
-        // Replacing it is the job: all that the old list says is in the new one.
-        files::write_all(&[NewFile::public(path.clone(), &pem)], Existing::Replace)?;
-
-        let mut account = format!("Revoked.\n\n{done}\n  {}\n", path.display());
-        writeln!(account, "    number   {}", list.number)?;
-        writeln!(account, "    revoked  {} in all", list.revoked.len())?;
-        writeln!(
-            account,
-            "    stale    {} (in {} days)",
-            account::date(list.validity.not_after),
-            self.days
-        )?;
-        writeln!(
-            account,
-            "\nGive it to the gate: --client-crl {}",
-            path.display()
-        )?;
-        Ok(account)
-    }
-}
-
-/// The certificate that an argument of `pki revoke` means. A text that is a number means the number, even if there is a
-/// file of that name: `./cafe` means the file.
-fn serial_of(text: &str, authority: &Authority) -> anyhow::Result<Serial> {
-    if let Ok(serial) = text.parse() {
-        return Ok(serial);
-    }
-    let path = Path::new(text);
-    let pem = file::read_once(path, MOST_CERTIFICATES).with_context(|| {
-        format!("SERIAL-or-FILE: {text:?}: not a serial number, and not a file that can be read")
-    })?;
-    authority
-        .serial_of(&pem)
-        .with_context(|| format!("SERIAL-or-FILE: {text:?}"))
 }
 
 fn load(dir: &Path) -> anyhow::Result<Authority> {

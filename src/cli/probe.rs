@@ -38,7 +38,7 @@ Exit codes:
   1  no, or no answer
   2  the command line is unusable, or the admin listener is off")]
 pub struct Probe {
-    /// Asks whether the process serves; so it does if neither is given
+    /// Asks whether the process serves (the default)
     #[arg(long, conflicts_with = "ready")]
     live: bool,
     /// Asks whether new connections should come here

@@ -10,23 +10,23 @@ mod meanings;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod untrusted;
 mod url;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use rustls::pki_types::ServerName;
-use zeroize::Zeroizing;
 
-pub use self::credentials::{ClientPem, Credentials, UnusableCredentials};
+pub use self::credentials::{ClientFiles, Credentials, read};
 pub use self::exchange::{Request, Response, TlsFacts, get};
-pub(super) use self::refusal::alert_name;
 pub use self::refusal::{Refusal, Step};
 pub use self::url::{InvalidUrl, Url};
-use crate::file::{self, MOST_CERTIFICATES};
+use super::Failure;
+use crate::config::Problems;
 use crate::identity::printable;
 
 /// How wide an explanation is.
@@ -41,9 +41,10 @@ const COLUMNS: usize = 80;
 /// --server-name. TLS 1.3 and 1.2 are spoken, with a post-quantum key exchange where the server has it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Example:
+Examples:
   portcullis scrape https://localhost:54899/metricz
-  portcullis scrape --server-name portcullis.internal https://10.0.0.7:54899/metricz
+  portcullis scrape --server-name portcullis.internal \\
+    https://10.0.0.7:54899/metricz
   portcullis scrape --no-cert https://[::1]:54899/     # shows the refusal
 
 The default files are those of `portcullis pki issue client client`.
@@ -82,7 +83,7 @@ impl Scrape {
     ///
     /// # Errors
     /// If a file is unusable; nothing was connected to then.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub fn run(self) -> Result<ExitCode, Failure> {
         let request = Request {
             credentials: self.credentials()?,
             server_name: self.server_name,
@@ -92,52 +93,53 @@ impl Scrape {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("cannot start")?;
+            .context("cannot start")
+            .map_err(Failure::Running)?;
         let scraped = runtime.block_on(print(&request, self.verbose));
         // A resolver that hangs has a thread of its own; the exit does not wait for it.
         runtime.shutdown_background();
         match scraped {
             Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(Failure::Refused(refusal)) => {
+            Err(Unprinted::Refused(refusal)) => {
                 if let Some(tls) = refusal.tls.as_deref().filter(|_| self.verbose) {
                     eprint!("{}", facts(tls));
                 }
                 eprint!("{}", explanation(&request.url, &refusal));
                 Ok(ExitCode::FAILURE)
             }
-            Err(Failure::Output(error)) => {
+            Err(Unprinted::Output(error)) => {
                 eprintln!("portcullis: cannot write to standard output: {error}");
                 Ok(ExitCode::FAILURE)
             }
         }
     }
 
-    fn credentials(&self) -> anyhow::Result<Credentials> {
-        let ca = read("--ca", &self.ca)?;
+    fn credentials(&self) -> Result<Credentials, Problems> {
+        let mut problems = Vec::new();
+        let mut file = |flag, path| read(flag, path).map_err(|found| problems.extend(found.0));
+        let ca = file("--ca", &self.ca);
         let client = match self.no_cert {
-            true => None,
-            false => Some((read("--cert", &self.cert)?, read("--key", &self.key)?)),
+            true => Ok(None),
+            false => match (file("--cert", &self.cert), file("--key", &self.key)) {
+                (Ok(cert), Ok(key)) => Ok(Some(ClientFiles { cert, key })),
+                (Ok(_) | Err(()), _) => Err(()),
+            },
         };
-        let client = client.as_ref().map(|(cert, key)| ClientPem { cert, key });
-        Credentials::from_pem(&ca, client).map_err(|error| {
-            let (flag, path) = match &error {
-                UnusableCredentials::Ca(_) => ("--ca", &self.ca),
-                UnusableCredentials::Cert(_) => ("--cert", &self.cert),
-                UnusableCredentials::Key(_) => ("--key", &self.key),
-            };
-            anyhow!("{flag}: {}: {error}", path.display())
-        })
+        match (ca, client) {
+            (Ok(ca), Ok(client)) => Credentials::new(&ca, client.as_ref()),
+            (Ok(_) | Err(()), _) => Err(Problems(problems)),
+        }
     }
 }
 
 /// Why the body is not on standard output.
-enum Failure {
+enum Unprinted {
     Refused(Refusal),
     Output(io::Error),
 }
 
-async fn print(request: &Request, verbose: bool) -> Result<(), Failure> {
-    let mut response = get(request).await.map_err(Failure::Refused)?;
+async fn print(request: &Request, verbose: bool) -> Result<(), Unprinted> {
+    let mut response = get(request).await.map_err(Unprinted::Refused)?;
     if verbose {
         eprint!("{}", facts(&response.tls));
         let kind = response
@@ -149,25 +151,18 @@ async fn print(request: &Request, verbose: bool) -> Result<(), Failure> {
     }
     let refusal = response.refusal();
     copy(&mut response, &mut io::stdout().lock()).await?;
-    refusal.map_or(Ok(()), |refusal| Err(Failure::Refused(refusal)))
+    refusal.map_or(Ok(()), |refusal| Err(Unprinted::Refused(refusal)))
 }
 
 /// Writes the body as it comes. A reader that has seen enough (`| head`) is no failure.
-async fn copy(response: &mut Response, to: &mut impl Write) -> Result<(), Failure> {
-    while let Some(bytes) = response.chunk().await.map_err(Failure::Refused)? {
+async fn copy(response: &mut Response, to: &mut impl Write) -> Result<(), Unprinted> {
+    while let Some(bytes) = response.chunk().await.map_err(Unprinted::Refused)? {
         match to.write_all(&bytes).and_then(|()| to.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written.map_err(Failure::Output)?,
+            written => written.map_err(Unprinted::Output)?,
         }
     }
     Ok(())
-}
-
-fn read(flag: &str, path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    file::read_once(path, MOST_CERTIFICATES).map_err(|unreadable| {
-        let path = path.display();
-        anyhow!("{flag}: {path}: {unreadable}, or make one with `portcullis pki`")
-    })
 }
 
 fn server_name(text: &str) -> Result<ServerName<'static>, &'static str> {

@@ -33,6 +33,35 @@ fn help_fits_eighty_columns() {
     }
 }
 
+/// What a command and those below it print after their flags.
+fn examples(command: &clap::Command, found: &mut Vec<String>) {
+    found.extend(command.get_after_long_help().map(ToString::to_string));
+    for command in command.get_subcommands() {
+        examples(command, found);
+    }
+}
+
+#[test]
+fn no_example_is_broken_in_the_middle_of_a_command() {
+    let mut found = Vec::new();
+    examples(&Cli::command(), &mut found);
+    assert!(found.len() > 8, "{found:?}");
+    for line in found.iter().flat_map(|text| text.lines()) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn help_can_be_asked_for_as_a_command() {
+    for (one, other) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "check"], &["check", "--help"]),
+        (&["help", "pki", "issue"], &["pki", "issue", "--help"]),
+    ] {
+        assert_eq!(help(one), help(other), "{one:?}");
+    }
+}
+
 #[test]
 fn help_of_serve_names_every_setting_with_variable_and_default() {
     let help = help(&["serve", "--help"]);

@@ -7,6 +7,7 @@ mod address;
 mod change;
 mod file;
 mod flags;
+mod machine;
 mod parse;
 mod route;
 mod setting;
@@ -24,7 +25,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::change::Waiting;
 pub use self::flags::{AdminFlag, Flags};
+pub use self::machine::Chosen;
 pub use crate::judge::StaleCrl;
 use crate::policy::Allow;
 
@@ -46,7 +49,7 @@ pub struct Config {
     /// Where the log goes and how much of it.
     pub log: Log,
     /// Worker threads of the data path.
-    pub threads: NonZeroUsize,
+    pub threads: Chosen<NonZeroUsize>,
 }
 
 impl Config {
@@ -156,6 +159,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Where clients connect.
     pub listen: Located<SocketAddr>,
+    /// The environment variable that the address of `listen` comes from, if it was written as one.
+    pub listen_variable: Option<Arc<str>>,
     /// Where admitted bytes go.
     pub target: Target,
     /// Which verified clients may pass.
@@ -245,14 +250,12 @@ pub enum Admin {
     Unix(Located<PathBuf>),
 }
 
-impl Admin {
-    /// True if it is the same listener, wherever it is written.
-    fn same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Off, Self::Off) => true,
-            (Self::Tcp(one), Self::Tcp(other)) => one.value == other.value,
-            (Self::Unix(one), Self::Unix(other)) => one.value == other.value,
-            (Self::Off | Self::Tcp(_) | Self::Unix(_), _) => false,
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Tcp(address) => address.value.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.value.display()),
         }
     }
 }
@@ -286,10 +289,10 @@ pub struct Timeouts {
 }
 
 /// The log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Log {
     /// How a line looks.
-    pub format: LogFormat,
+    pub format: Chosen<LogFormat>,
     /// The least important level that is written.
     pub level: LogLevel,
 }

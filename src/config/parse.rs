@@ -13,7 +13,7 @@ use super::route;
 use super::setting::{Defaults, Reader, Setting};
 use super::settings::{AllowSettings, RouteSettings, SharedSettings, TlsSettings};
 use super::{
-    Admin, Config, Limits, Log, LogFormat, Place, Problem, Problems, Route, Timeouts, Tls,
+    Admin, Chosen, Config, Limits, Log, LogFormat, Place, Problem, Problems, Route, Timeouts, Tls,
 };
 
 impl Config {
@@ -145,14 +145,23 @@ fn finish(tls: TlsSettings, shared: SharedSettings, routes: Vec<Route>) -> Optio
         },
         reload_interval: reload_interval.value()?,
         log: Log {
-            format: or_else(log_format, default_log_format)?,
+            format: or_machine(log_format, default_log_format)?,
             level: log_level.value()?,
         },
-        threads: or_else(threads, default_threads)?,
+        threads: or_machine(threads, default_threads)?,
     })
 }
 
-/// For the settings whose default is not a text: it depends on where the gate runs, or is an empty list.
+/// For the settings whose default depends on where the gate runs.
+fn or_machine<T>(setting: Setting<T>, default: impl FnOnce() -> T) -> Option<Chosen<T>> {
+    match setting {
+        Setting::Unset => Some(Chosen::by_machine(default())),
+        Setting::Set(located) => Some(Chosen::written(located.value)),
+        Setting::Refused => None,
+    }
+}
+
+/// For the settings whose default is not a text, but an empty list.
 fn or_else<T>(setting: Setting<T>, default: impl FnOnce() -> T) -> Option<T> {
     match setting {
         Setting::Unset => Some(default()),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::address::{self, AdminAddress};
+use super::address::{self, AdminAddress, Listen};
 use super::setting::{Defaults, Reader, Setting};
 use super::settings::{AllowSettings, RouteSettings};
 use super::{Located, Place, Problem, Route, Target, TargetAddress, surface};
@@ -154,9 +154,10 @@ pub(super) fn check_together(
             });
         }
     }
-    let listeners: Vec<&Located<SocketAddr>> = routes
+    let listeners: Vec<Located<SocketAddr>> = routes
         .clone()
         .filter_map(|route| route.listen.written())
+        .map(|listen| address_of(listen.clone()).0)
         .collect();
     for (at, listen) in listeners.iter().enumerate() {
         let mut before = listeners.iter().take(at);
@@ -197,6 +198,17 @@ pub(super) fn check_together(
     }
 }
 
+/// The address, and the variable that it comes from.
+fn address_of(listen: Located<Listen>) -> (Located<SocketAddr>, Option<Arc<str>>) {
+    let Located { value, place } = listen;
+    let Listen { address, variable } = value;
+    let address = Located {
+        value: address,
+        place,
+    };
+    (address, variable)
+}
+
 fn taken(listen: &Located<SocketAddr>, first: &Located<SocketAddr>) -> Problem {
     Problem {
         place: listen.place.clone(),
@@ -228,9 +240,11 @@ pub(super) fn build(route: Located<RouteSettings>, problems: &mut Vec<Problem>) 
         Setting::Set(networks) => networks.value.iter().map(|network| network.value).collect(),
         Setting::Refused => return None,
     };
+    let (listen, listen_variable) = address_of(listen.located()?);
     Some(Route {
         name: name.value()?,
-        listen: listen.located()?,
+        listen,
+        listen_variable,
         target: target?,
         allow: Arc::new(allow?),
         allow_from,
@@ -252,8 +266,8 @@ fn target(
         Some(_) => {
             problems.push(Problem {
                 what: format!(
-                    "not a loopback address, so plaintext would leave this host; write 127.0.0.1:PORT or unix:/path, \
-                     or permit it with {}",
+                    "not a loopback address, so plaintext would leave this host; write {}unix:/path, or permit it with {}",
+                    on_loopback(&value),
                     switched_on("--unsafe-target", &place)
                 ),
                 place,
@@ -319,6 +333,14 @@ fn nobody(route: &Place) -> Problem {
         place: below(route, "allow"),
         value: None,
         what: format!("nobody would be admitted; {remedy}"),
+    }
+}
+
+/// The same port of this host, and what else there is.
+fn on_loopback(target: &TargetAddress) -> String {
+    match target {
+        TargetAddress::Tcp(address) => format!("127.0.0.1:{} or ", address.port()),
+        TargetAddress::Unix(_) => String::new(),
     }
 }
 

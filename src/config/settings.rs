@@ -3,7 +3,6 @@
 //! Each group is read from any source by one function and laid over another source field by field; a setting that is
 //! forgotten does not compile. Never asks what is right together; that is for `parse`.
 
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::address::{self, AdminAddress};
+use super::address::{self, AdminAddress, Listen};
 use super::setting::{Kind, Reader, Setting, Source};
 use super::{
     Located, LogFormat, LogLevel, ProxyProtocol, StaleCrl, TargetAddress, TlsVersion, value,
@@ -172,7 +171,7 @@ impl AllowSettings {
 #[derive(Debug)]
 pub(super) struct RouteSettings {
     pub(super) name: Setting<Arc<str>>,
-    pub(super) listen: Setting<SocketAddr>,
+    pub(super) listen: Setting<Listen>,
     pub(super) target: Setting<TargetAddress>,
     pub(super) unsafe_target: Setting<bool>,
     pub(super) allow: AllowSettings,

@@ -285,7 +285,7 @@ pub static FLAGS: &[Flag] = &[
         value: "DURATION",
         shape: Shape::One,
         default: Some("10s"),
-        help: "How long a taken port is retried at start. Durations are written 500ms, 10s, 5m, 1h; this one may be \
+        help: "How long a taken port, or an admin socket that answers, is retried at start. Durations are written 500ms, 10s, 5m, 1h; this one may be \
                1h at most",
     },
     Flag {

@@ -349,8 +349,8 @@ fn home(key: &str) -> Option<&'static str> {
     let flag = surface::FLAGS.iter().find(same)?;
     match flag.heading {
         surface::CONFIGURATION => None,
-        surface::TLS => Some("into [tls]"),
-        surface::ROUTE | surface::ADMISSION => Some("into a [[route]]"),
+        surface::TLS => Some("in [tls]"),
+        surface::ROUTE | surface::ADMISSION => Some("in a [[route]]"),
         _ => Some("at the top level, above the first [table]"),
     }
 }

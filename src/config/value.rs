@@ -3,6 +3,7 @@
 //! One parser per kind, whatever the source, so that a flag and a file cannot disagree on what is valid. Addresses
 //! have their own file. Does no IO and never sees an empty text.
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -132,40 +133,64 @@ pub(super) fn route_name(text: &str) -> Result<Arc<str>, String> {
 
 /// A TLS version.
 pub(super) fn tls_version(text: &str) -> Result<TlsVersion, String> {
-    one_of(
-        text,
-        &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)],
-    )
+    one_of(text, TLS_VERSIONS)
 }
 
 /// Whether there is a PROXY header.
 pub(super) fn proxy_protocol(text: &str) -> Result<ProxyProtocol, String> {
-    one_of(
-        text,
-        &[("off", ProxyProtocol::Off), ("v2", ProxyProtocol::V2)],
-    )
+    one_of(text, PROXY_PROTOCOLS)
 }
 
 /// How a log line looks.
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
-    one_of(
-        text,
-        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-    )
+    one_of(text, LOG_FORMATS)
 }
 
 /// The least important level.
 pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
-    one_of(
-        text,
-        &[
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ],
-    )
+    one_of(text, LOG_LEVELS)
+}
+
+const TLS_VERSIONS: &[(&str, TlsVersion)] = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+const PROXY_PROTOCOLS: &[(&str, ProxyProtocol)] =
+    &[("off", ProxyProtocol::Off), ("v2", ProxyProtocol::V2)];
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(self, TLS_VERSIONS))
+    }
+}
+
+impl fmt::Display for ProxyProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(self, PROXY_PROTOCOLS))
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(self, LOG_FORMATS))
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(self, LOG_LEVELS))
+    }
+}
+
+/// The text that means this value.
+fn name_of<'a, T: PartialEq>(value: &T, choices: &[(&'a str, T)]) -> &'a str {
+    let chosen = choices.iter().find(|(_, choice)| choice == value);
+    chosen.map_or("", |(name, _)| name)
 }
 
 fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {

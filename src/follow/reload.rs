@@ -5,48 +5,50 @@
 //! and a panic there costs a reload, not the process.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rustls::pki_types::UnixTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::watch::{Armed, Arming, Hint, Hints};
-use crate::config::{Config, Flags, Problem, Problems, Tls};
+use super::look::{Look, Looking};
+use super::watch::{Hint, Hints};
+use crate::config::{Config, Flags, Tls, Waiting};
 use crate::file::reader::Reader;
 use crate::identity::Validity;
 use crate::telemetry::{Metrics, Summary};
-use crate::trust::load::{Files, load};
-use crate::trust::validate::{Validated, validate};
-use crate::trust::{CrlFacts, Generation};
+use crate::trust::Generation;
+use crate::trust::validate::Validated;
 
 /// How long an update may be half-done before that is called a failure.
 const PATIENCE: Duration = Duration::from_millis(800);
 const RETRY: Duration = Duration::from_millis(100);
-/// Files that are not replaced as one must stay the same for this long: a writer may be in the middle of one.
-const STILL: Duration = Duration::from_millis(50);
 
 /// Publishes generations.
 #[derive(Debug)]
 pub struct Reloader {
     reader: Reader,
-    /// The command line, which names the configuration file that is read again; without it, `startup` stands.
+    /// The command line, which names the configuration file that is read again; without it, `config` stands.
     flags: Option<Flags>,
-    /// What the process was started with; listeners and targets stay as they are here.
-    startup: Config,
-    /// What the published generation was made with.
+    /// What the published generation was made with. Listeners and targets stay as they were at the start.
     config: Config,
     published: watch::Sender<Arc<Generation>>,
     metrics: Arc<Metrics>,
     last: LastReload,
     /// Warnings are told once for as long as they last.
     told_aging: Vec<String>,
-    told_restart: Vec<String>,
 }
 
 /// How the newest attempt to change the generation ended; shared with those who show it.
 #[derive(Debug, Clone, Default)]
-pub struct LastReload(Arc<Mutex<Option<Failure>>>);
+pub struct LastReload(Arc<Mutex<Ended>>);
+
+#[derive(Debug, Default)]
+struct Ended {
+    failure: Option<Failure>,
+    waiting: Vec<Waiting>,
+}
 
 /// An attempt that changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,33 +62,31 @@ pub struct Failure {
 impl LastReload {
     /// The newest attempt's failure; `None` if it went well.
     pub fn failure(&self) -> Option<Failure> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().failure.clone()
+    }
+
+    /// What the configuration file says and a restart would change.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.lock().waiting.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ended> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns true if the failure is news.
     fn note(&self, failure: Option<String>) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.as_ref().map(|failure| failure.reason.clone());
+        let mut last = self.lock();
+        let before = last.failure.as_ref().map(|failure| failure.reason.clone());
         if before == failure {
             return false;
         }
-        *last = failure.map(|reason| Failure {
+        last.failure = failure.map(|reason| Failure {
             since: SystemTime::now(),
             reason,
         });
         true
     }
-}
-
-/// What one look at the files led to.
-struct Look {
-    /// What else was changed and is not followed.
-    restart: Vec<Problem>,
-    /// A generation to publish, unless everything is as it was.
-    changed: Option<Box<(Config, Validated)>>,
 }
 
 impl Reloader {
@@ -102,13 +102,11 @@ impl Reloader {
         Self {
             reader,
             flags,
-            startup: config.clone(),
             config,
             published: watch::Sender::new(Arc::new(first)),
             metrics,
             last: LastReload::default(),
             told_aging: Vec::new(),
-            told_restart: Vec::new(),
         }
     }
 
@@ -129,6 +127,9 @@ impl Reloader {
         loop {
             self.follow(hint, &mut hints).await;
             self.tell_aging();
+            let summary = summary(&self.published.borrow());
+            self.metrics.stands(&summary);
+            self.metrics.watching(hints.are_reported());
             hint = tokio::select! {
                 hint = hints.next() => hint,
                 () = self.reader.freed() => Hint::Timer,
@@ -171,6 +172,7 @@ impl Reloader {
             }
         };
         self.metrics.reload_failed();
+        self.metrics.reload_failing(true);
         if self.last.note(Some(reason.clone())) || hint == Hint::Hangup {
             let generation = self.published.borrow().number;
             tracing::warn!(
@@ -185,7 +187,6 @@ impl Reloader {
     async fn look(&mut self, hints: &mut Hints) -> Result<Look, String> {
         let looking = Looking {
             flags: self.flags.clone(),
-            startup: self.startup.clone(),
             config: self.config.clone(),
             published: self.published.subscribe(),
             // Before every look: a folder that comes back is another one.
@@ -208,14 +209,8 @@ impl Reloader {
                 "what failed to reload is good again"
             );
         }
-        let restart: Vec<String> = look.restart.iter().map(ToString::to_string).collect();
-        for what in restart
-            .iter()
-            .filter(|what| !self.told_restart.contains(what))
-        {
-            tracing::warn!(event = "restart_needed", "{what}");
-        }
-        self.told_restart = restart;
+        self.metrics.reload_failing(false);
+        self.tell_restart(look.restart);
         match look.changed {
             Some(changed) => self.publish(*changed),
             None if hint == Hint::Hangup => {
@@ -225,6 +220,15 @@ impl Reloader {
                 );
             }
             None => {}
+        }
+    }
+
+    fn tell_restart(&self, waiting: Vec<Waiting>) {
+        self.metrics.restart_needed(!waiting.is_empty());
+        // Whoever shows it never waits for the log.
+        let before = std::mem::replace(&mut self.last.lock().waiting, waiting.clone());
+        for what in news(&waiting, &before) {
+            tracing::warn!(event = "restart_needed", "{what}");
         }
     }
 
@@ -241,9 +245,11 @@ impl Reloader {
         let (number, certificate) = (generation.number, generation.server.serial.clone());
         self.metrics.published(&summary(&generation));
         self.metrics.reload_succeeded();
-        self.published.send_replace(Arc::new(generation));
+        let generation = Arc::new(generation);
+        let before = self.published.send_replace(Arc::clone(&generation));
         self.config = config;
         tracing::info!(event = "reloaded", generation = number, certificate);
+        tell_weakening(&before.unsafe_settings, &generation.unsafe_settings);
         for warning in warnings {
             tracing::warn!(event = "configuration", "{warning}");
         }
@@ -252,24 +258,52 @@ impl Reloader {
     /// Time passes without any file changing.
     fn tell_aging(&mut self) {
         let aging = self.published.borrow().aging(SystemTime::now());
-        for warning in aging
-            .iter()
-            .filter(|warning| !self.told_aging.contains(warning))
-        {
+        for warning in news(&aging, &self.told_aging) {
             tracing::warn!(event = "renewal_due", "{warning}");
         }
         self.told_aging = aging;
     }
 }
 
+/// Those that were not there before.
+fn news<'a, T: PartialEq>(now: &'a [T], before: &'a [T]) -> impl Iterator<Item = &'a T> {
+    now.iter().filter(|one| !before.contains(one))
+}
+
+fn tell_weakening(before: &[String], now: &[String]) {
+    for setting in news(now, before) {
+        tracing::warn!(event = "unsafe_setting", setting, "this weakens the gate");
+    }
+    for setting in news(before, now) {
+        tracing::info!(
+            event = "unsafe_setting_gone",
+            setting,
+            "this weakens the gate no longer"
+        );
+    }
+}
+
 /// What the metrics say of a generation.
 fn summary(generation: &Generation) -> Summary {
-    let lives = generation.client_cas.iter().map(|facts| facts.validity);
+    let now = UnixTime::now();
+    let lives = generation.vouching_cas(now).map(|ca| ca.facts.validity);
+    let digests = generation.digests();
     Summary {
         number: generation.number,
         server: generation.server.validity,
         client_ca: first_to_end(lives).unwrap_or(generation.server.validity),
-        crl: first_to_end(generation.crls.iter().map(CrlFacts::life)),
+        lists: generation
+            .counting_lists(now)
+            .map(|list| list.life)
+            .collect(),
+        left_out: generation.left_out(now).len(),
+        unsafe_settings: generation.unsafe_settings.len(),
+        digests: [
+            ("server", digests.server),
+            ("client_ca", digests.client_ca),
+            ("client_crl", digests.client_crl),
+            ("rules", digests.rules),
+        ],
     }
 }
 
@@ -282,6 +316,7 @@ impl Drop for Reloader {
         if std::thread::panicking() {
             let reason = "a bug ended the following of the files; restart the gate, and report it with the panic in this log";
             self.metrics.reload_failed();
+            self.metrics.reload_failing(true);
             self.last.note(Some(reason.to_owned()));
             tracing::error!(
                 event = "reload_failed",
@@ -289,67 +324,6 @@ impl Drop for Reloader {
                 "no change takes effect any more"
             );
         }
-    }
-}
-
-/// One look, for a thread that may hang at it. Holds no generation while it reads: if it hangs, that would live on.
-struct Looking {
-    flags: Option<Flags>,
-    startup: Config,
-    config: Config,
-    published: watch::Receiver<Arc<Generation>>,
-    arming: Option<Arming>,
-}
-
-impl Looking {
-    fn arm_and_look(&self) -> (Option<Armed>, Result<Look, Problems>) {
-        let armed = self.arming.as_ref().map(Arming::watch);
-        (armed, self.look())
-    }
-
-    /// Reads, compares, judges.
-    fn look(&self) -> Result<Look, Problems> {
-        let (wanted, restart) = self.wanted()?;
-        let mut files = load(&wanted.tls)?;
-        let same_rules = wanted.same_trust(&self.config);
-        let current = Arc::clone(&self.published.borrow());
-        if same_rules && files.digest() == *current.digest() {
-            return Ok(Look {
-                restart,
-                changed: None,
-            });
-        }
-        if !(same_rules && files.atomic) {
-            files = self.standing_still(&wanted, files)?;
-        }
-        let validated = validate(&wanted, &files, Some(&current), SystemTime::now())?;
-        Ok(Look {
-            restart,
-            changed: Some(Box::new((wanted, validated))),
-        })
-    }
-
-    fn wanted(&self) -> Result<(Config, Vec<Problem>), Problems> {
-        match &self.flags {
-            Some(flags) => Ok(self.startup.with_trust_of(&Config::parse(flags)?)),
-            None => Ok((self.startup.clone(), Vec::new())),
-        }
-    }
-
-    /// The same files, read again, if they are the same.
-    fn standing_still(&self, wanted: &Config, files: Files) -> Result<Files, Problems> {
-        let digest = files.digest();
-        // They may be large.
-        drop(files);
-        std::thread::sleep(STILL);
-        let (again, _) = self.wanted()?;
-        let files = load(&wanted.tls)?;
-        if again.same_trust(wanted) && files.digest() == digest {
-            return Ok(files);
-        }
-        Err(Problems(vec![files.cert.problem(
-            "the files do not stand still; have each replaced in one step",
-        )]))
     }
 }
 

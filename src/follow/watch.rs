@@ -113,6 +113,11 @@ impl Hints {
         }
     }
 
+    /// True if the kernel reports changes. Never so before the first [`arm`](Self::arm).
+    pub fn are_reported(&self) -> bool {
+        self.folders.is_some() && self.told.is_empty()
+    }
+
     /// Returns at the next hint, when it has settled. Not cancel safe: a change that still settles is dropped with it.
     pub async fn next(&mut self) -> Hint {
         let hint = tokio::select! {

@@ -2,11 +2,12 @@
 //! proof of both is an [`Admitted`].
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, UnixTime};
-use tokio::sync::watch;
+use rustls::pki_types::UnixTime;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::limits::{AdmittedSlot, Limits, OverLimit};
 use crate::event::{Ended, Outcome};
@@ -18,11 +19,29 @@ use crate::trust::{Generation, RouteTrust};
 /// How often a live session compares its certificate with the clock, which may be set while it waits.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
+/// Whose turn it is to judge a live session. A change of trust wakes all of them at once; one after the other, each for
+/// itself, keeps nobody else's bytes waiting for thousands.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    /// As many at a time as there are threads to judge on.
+    pub(crate) fn new(threads: NonZeroUsize) -> Self {
+        Self(Arc::new(Semaphore::new(threads.get())))
+    }
+
+    /// Returns when it is the caller's turn, for as long as the value lives. Cancel safe.
+    async fn take(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it; if somebody did, everybody would have a turn.
+        self.0.acquire().await.ok()
+    }
+}
+
 /// A client that may reach the target now. Nothing can be dialled without one.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) admission: Admission,
-    verified: Verified,
+    verified: Arc<Verified>,
     _slot: AdmittedSlot,
 }
 
@@ -33,7 +52,7 @@ pub(super) enum Error {
     Refused(#[from] Refusal),
     #[error("the source lies in no network of --allow-from any longer")]
     Source,
-    #[error("there is no certificate to judge, or no route to judge it by")]
+    #[error("there is no route to judge the client by")]
     Nothing,
     #[error(transparent)]
     OverLimit(#[from] OverLimit),
@@ -58,7 +77,7 @@ pub(super) fn admit(
     source: IpAddr,
     limits: &Limits,
 ) -> Result<Admitted, Error> {
-    let (verified, admission) = judge(&verified.chain, trust, source)?;
+    let (verified, admission) = judge(verified, trust, source)?;
     let slot = limits.admit()?;
     Ok(Admitted {
         admission,
@@ -69,19 +88,17 @@ pub(super) fn admit(
 
 /// The whole question, for a newcomer and for a live session.
 fn judge(
-    chain: &[CertificateDer<'_>],
+    verified: &Verified,
     trust: Option<&RouteTrust>,
     source: IpAddr,
-) -> Result<(Verified, Admission), Error> {
-    let (Some(trust), [end_entity, intermediates @ ..]) = (trust, chain) else {
-        return Err(Error::Nothing);
-    };
+) -> Result<(Arc<Verified>, Admission), Error> {
+    let trust = trust.ok_or(Error::Nothing)?;
     if !trust.admits_source(source) {
         return Err(Error::Source);
     }
     Ok(trust
         .trust
-        .admit(&trust.allow, end_entity, intermediates, UnixTime::now())?)
+        .admit_again(&trust.allow, verified, UnixTime::now())?)
 }
 
 impl Admitted {
@@ -97,6 +114,7 @@ impl Admitted {
         route: usize,
         source: IpAddr,
         generations: &mut watch::Receiver<Arc<Generation>>,
+        turns: &Turns,
     ) -> String {
         let mut not_after = self.verified.validity.not_after;
         let mut published = true;
@@ -117,8 +135,9 @@ impl Admitted {
                     }
                 }
             }
+            let _turn = turns.take().await;
             let generation = Arc::clone(&generations.borrow_and_update());
-            match judge(&self.verified.chain, generation.route(route), source) {
+            match judge(&self.verified, generation.route(route), source) {
                 Ok((verified, _)) => not_after = verified.validity.not_after,
                 Err(error) => return error.to_string(),
             }
@@ -136,6 +155,7 @@ mod tests {
 
     use super::*;
     use crate::config::Place;
+    use crate::judge::Chain;
     use crate::trust::load::{Content, Files};
     use crate::trust::tests::{Ca, config, leaf_params};
     use crate::trust::validate::validate;
@@ -164,11 +184,13 @@ mod tests {
         let generation = Arc::clone(&generations.borrow());
         let route = generation.route(0).unwrap();
         let now = UnixTime::now();
-        let verified = route.trust.verify(&client, &[], now).unwrap();
+        let chain = Chain::shown(&client, &[]).unwrap();
+        let (verified, _) = route.trust.admit(&route.allow, &chain, now).unwrap();
         let limits = Limits::new(&config.limits);
         let admitted = admit(&verified, Some(route), source, &limits).unwrap();
+        let turns = Turns::new(NonZeroUsize::MIN);
         drop(published);
-        let ended = admitted.until_inadmissible(0, source, &mut generations);
+        let ended = admitted.until_inadmissible(0, source, &mut generations, &turns);
         let why = tokio::time::timeout(Duration::from_secs(60), ended).await;
         assert!(why.unwrap().contains("expired"));
     }

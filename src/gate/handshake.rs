@@ -5,20 +5,27 @@
 //! never judges: the verifier inside the TLS configuration did, and what it found is kept.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{CipherSuite, HandshakeKind, PeerIncompatible, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use super::gives_way;
 use super::records::{self, Records};
+use super::tls_error;
 use crate::event::{Ended, Outcome};
-use crate::judge::{Finding, Refusal, Verified, observe};
+use crate::judge::{Asked, Refusal, Verified};
+use crate::places::Places;
 use crate::trust::RouteTrust;
 
 /// How much of an unfinished handshake is kept: rustls takes messages of up to 64 KiB.
 const MOST_INCOMING: usize = 72 * 1024;
+/// A handshake that has sent more takes a place among the long ones, of which there are few: a usual chain with RSA keys has
+/// 5 KiB, and what a handshake holds is several times what was sent.
+const SHORT: usize = 8 * 1024;
 const READ: usize = 4096;
 /// After a refusal: how much, and how long, the client may go on sending before its socket is closed.
 const LINGER_BYTES: usize = 64 * 1024;
@@ -29,7 +36,7 @@ pub(super) struct Authenticated {
     /// What protects the bytes from here on.
     pub(super) records: Records,
     /// What the verifier found.
-    pub(super) verified: Verified,
+    pub(super) verified: Arc<Verified>,
     pub(super) facts: TlsFacts,
 }
 
@@ -54,21 +61,30 @@ pub(super) enum Error {
     #[error(transparent)]
     Refused(Refusal),
     /// TLS itself failed; the client was told by an alert.
-    #[error("{}", tls_reason(.0))]
-    Tls(rustls::Error),
+    #[error("{0}")]
+    Tls(tls_error::Failure),
+    /// The client's certificates are many or large, and as many such handshakes are under way as there may be.
+    #[error("gave way to newer handshakes of more than {} KiB: too many of them are unfinished", SHORT / 1024)]
+    TooLong,
     /// No verifier vouches for this connection: it must not go on.
     #[error("the handshake ended without a judgement of the client's certificate")]
     Unjudged,
     /// rustls cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Setup(rustls::Error),
+    #[error("TLS cannot be set up inside the gate")]
+    Setup(#[source] rustls::Error),
 }
 
 impl Error {
     pub(super) fn ended(&self) -> Ended {
         let outcome = match self {
             Self::Refused(Refusal::NotAdmitted { .. }) => Outcome::NotAdmitted,
-            Self::Refused(Refusal::Chain(_) | Refusal::KeyUsage(_) | Refusal::Unreadable(_))
+            Self::TooLong => Outcome::OverLimit,
+            Self::Refused(
+                Refusal::TooMany(_)
+                | Refusal::Unvouched(_)
+                | Refusal::Bad { .. }
+                | Refusal::Unreadable(_),
+            )
             | Self::Closed
             | Self::Io(_)
             | Self::Tls(_)
@@ -81,22 +97,26 @@ impl Error {
 
 /// Shakes hands. The alert for a client that is refused has been handed to the socket when this returns; the caller
 /// lets it [linger]. Cancelling drops the connection without a verdict.
-pub(super) async fn run<S>(socket: &mut S, route: &RouteTrust) -> Result<Authenticated, Error>
+pub(super) async fn run<S>(
+    socket: &mut S,
+    route: &RouteTrust,
+    long: &Places,
+) -> Result<Authenticated, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let tls = UnbufferedServerConnection::new(route.server_config());
     let mut tls = Box::new(tls.map_err(Error::Setup)?);
-    let mut found = None;
-    match negotiate(socket, &mut tls, &mut found).await {
+    let mut asked = Asked::default();
+    match negotiate(socket, &mut tls, &mut asked, long).await {
         Ok(behind) => {
             // A resumed session never meets the verifier; nothing here issues tickets, and this makes sure.
             let full = matches!(
                 tls.handshake_kind(),
                 Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
             );
-            match found {
-                Some(Finding::Admissible(verified)) if full => {
+            match asked {
+                Asked::Judged(Ok(verified)) if full => {
                     let facts = TlsFacts::of(&tls);
                     Ok(Authenticated {
                         records: Records::new(tls, behind).map_err(Error::Setup)?,
@@ -104,33 +124,32 @@ where
                         facts,
                     })
                 }
-                Some(Finding::Refused(refusal)) => Err(Error::Refused(refusal)),
-                Some(Finding::Admissible(_)) | None => Err(Error::Unjudged),
+                Asked::Judged(Err(refusal)) => Err(Error::Refused(refusal)),
+                Asked::Judged(Ok(_)) | Asked::Shown(_) | Asked::Nothing => Err(Error::Unjudged),
             }
         }
-        Err(error) => match (error, found) {
-            (Error::Tls(_), Some(Finding::Refused(refusal))) => Err(Error::Refused(refusal)),
+        Err(error) => match (error, asked) {
+            (Error::Tls(_), Asked::Judged(Err(refusal))) => Err(Error::Refused(refusal)),
             (error, _) => Err(error),
         },
     }
 }
 
-/// Returns what came in behind the client's last handshake message. `found` is what the verifier found, if it was asked.
+/// Returns what came in behind the client's last handshake message. `asked` is what the verifier found so far.
 async fn negotiate<S>(
     socket: &mut S,
     tls: &mut UnbufferedServerConnection,
-    found: &mut Option<Finding>,
+    asked: &mut Asked,
+    long: &Places,
 ) -> Result<Vec<u8>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut incoming = Incoming::default();
     let mut outgoing = Vec::new();
+    let mut place = None;
     loop {
-        let (step, finding) = observe(|| step(tls, &mut incoming, &mut outgoing));
-        if finding.is_some() {
-            *found = finding;
-        }
+        let step = asked.lend(|| step(tls, &mut incoming, &mut outgoing));
         if !outgoing.is_empty() && !matches!(step, Ok(Step::Encoded)) {
             let sent = socket.write_all(&outgoing).await;
             outgoing.clear();
@@ -144,7 +163,14 @@ where
             Step::Done => return Ok(incoming.bytes),
             Step::NeedsMore if incoming.show_more() => {}
             Step::NeedsMore => {
-                receive(socket, &mut incoming.bytes).await?;
+                if incoming.received >= SHORT && place.is_none() {
+                    place = Some(long.take());
+                }
+                tokio::select! {
+                    biased;
+                    () = gives_way(&mut place) => return Err(Error::TooLong),
+                    received = receive(socket, &mut incoming) => received?,
+                }
                 incoming.show_more();
             }
         }
@@ -156,6 +182,8 @@ where
 #[derive(Debug, Default)]
 struct Incoming {
     bytes: Vec<u8>,
+    /// How many have come in all.
+    received: usize,
     /// How many of the bytes are shown.
     shown: usize,
     /// How many of those make whole records. The rest is the beginning of one, which tells at once what is no TLS.
@@ -204,7 +232,7 @@ fn step(
     tls: &mut UnbufferedServerConnection,
     incoming: &mut Incoming,
     outgoing: &mut Vec<u8>,
-) -> Result<Step, rustls::Error> {
+) -> Result<Step, tls_error::Failure> {
     let UnbufferedStatus { discard, state } = tls.process_tls_records(incoming.shown());
     let step = match state {
         Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -226,6 +254,7 @@ fn step(
         )),
         Err(error) => Err(error),
     };
+    let step = step.map_err(|error| tls_error::Failure::new(error, incoming.shown()));
     incoming.discard(discard);
     if tls.is_handshaking() && matches!(step, Ok(Step::Done)) {
         return Ok(Step::NeedsMore);
@@ -256,17 +285,21 @@ pub(super) fn encode(
     }
 }
 
+/// Cancel safe.
 async fn receive<S: AsyncRead + Unpin>(
     socket: &mut S,
-    incoming: &mut Vec<u8>,
+    incoming: &mut Incoming,
 ) -> Result<(), Error> {
-    if incoming.len() >= MOST_INCOMING {
-        return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord));
+    if incoming.bytes.len() >= MOST_INCOMING {
+        return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord.into()));
     }
-    incoming.reserve_exact(READ);
-    match socket.read_buf(incoming).await {
+    incoming.bytes.reserve_exact(READ);
+    match socket.read_buf(&mut incoming.bytes).await {
         Ok(0) => Err(Error::Closed),
-        Ok(_) => Ok(()),
+        Ok(read) => {
+            incoming.received += read;
+            Ok(())
+        }
         Err(error) => Err(Error::Io(error)),
     }
 }
@@ -311,41 +344,5 @@ impl TlsFacts {
             cipher,
             group: group.unwrap_or("unknown"),
         }
-    }
-}
-
-/// What failed in words that name no library.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "rustls' error is open-ended; the rest keeps its own words"
-)]
-fn tls_reason(error: &rustls::Error) -> String {
-    use rustls::Error;
-    match error {
-        Error::NoCertificatesPresented => "the client presented no certificate".to_owned(),
-        Error::InvalidMessage(_) => "the client does not speak TLS, or broken TLS".to_owned(),
-        Error::AlertReceived(rustls::AlertDescription::CloseNotify) => {
-            "the client closed the connection before the handshake was over".to_owned()
-        }
-        Error::AlertReceived(alert) => {
-            format!(
-                "the client gave up with alert {alert:?}: it does not accept the gate's certificate or settings"
-            )
-        }
-        Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
-        ) => "the client offers no TLS version that --tls-min lets in".to_owned(),
-        Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
-            "the client offers TLS 1.2 without the extended master secret".to_owned()
-        }
-        Error::PeerIncompatible(why) => {
-            format!("the client and the gate have nothing in common: {why:?}")
-        }
-        Error::PeerMisbehaved(why) => format!("the client broke the protocol: {why:?}"),
-        Error::InvalidCertificate(why) => {
-            format!("the client's proof of its key or its certificate is wrong: {why:?}")
-        }
-        other => other.to_string(),
     }
 }

@@ -12,11 +12,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config;
 use crate::places::{Place, Places};
 
+/// How many unfinished handshakes may have sent much at once: each may hold 250 KiB.
+const LONG_HANDSHAKES: NonZeroU32 = NonZeroU32::new(8).expect("more than none");
+
 /// The limits of all routes together.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     admitted: Arc<Semaphore>,
     handshakes: Places,
+    /// Those of them that have sent much.
+    pub(super) long_handshakes: Places,
     sources: Option<Arc<Sources>>,
 }
 
@@ -26,6 +31,7 @@ impl Limits {
         Self {
             admitted: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             handshakes: Places::new(limits.handshakes),
+            long_handshakes: Places::new(LONG_HANDSHAKES),
             sources: limits.connections_per_source.map(|most| {
                 Arc::new(Sources {
                     most,

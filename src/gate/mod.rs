@@ -15,6 +15,7 @@ mod records;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod tls_error;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,8 +40,10 @@ use crate::telemetry::{Record, RouteMetrics, Session, Traffic};
 use crate::trust::{Generation, RouteTrust};
 
 pub(crate) use self::accept::{Listener, accept};
+pub(crate) use self::admit::Turns;
 pub(crate) use self::limits::Limits;
 pub use self::sessions::Sessions;
+pub(crate) use self::tls_error::alert_name;
 
 /// What the connections of one route share.
 #[derive(Debug)]
@@ -52,6 +55,7 @@ pub(crate) struct Gate {
     pub(crate) generations: watch::Receiver<Arc<Generation>>,
     pub(crate) timeouts: Timeouts,
     pub(crate) limits: Limits,
+    pub(crate) turns: Turns,
     pub(crate) sessions: Sessions,
     pub(crate) metrics: Arc<RouteMetrics>,
     pub(crate) lifecycle: Lifecycle,
@@ -102,8 +106,12 @@ impl Gate {
             _listed,
         } = opened;
         let mut pump = Pump::new(socket, target, records, &session.traffic);
-        let inadmissible =
-            admitted.until_inadmissible(self.index, session.source.ip(), &mut generations);
+        let inadmissible = admitted.until_inadmissible(
+            self.index,
+            session.source.ip(),
+            &mut generations,
+            &self.turns,
+        );
         let ended = self.relay(inadmissible, &mut pump).await;
         let target = pump.into_target();
         match ended {
@@ -189,7 +197,7 @@ impl Gate {
                 let why = "gave way to newer connections: as many handshakes are unfinished as --max-handshakes lets in";
                 return Err(Over::dropped(Ended::new(Outcome::OverLimit, why)));
             }
-            result = timeout_at(deadline.into(), handshake::run(socket, trust)) => result,
+            result = timeout_at(deadline.into(), handshake::run(socket, trust, &self.limits.long_handshakes)) => result,
         };
         let Ok(result) = result else {
             let reason = format!(

@@ -1,21 +1,37 @@
 //! Whether a client's certificate is good: a chain, lists and a time in, a verdict out.
 //!
 //! Does no IO, reads no clock and knows no flag. The TLS verifier, the step after the handshake, the live session and
-//! `explain` ask the same function.
+//! `explain` ask the same function, [`Trust::admit`]. From the bytes up: `der` and `certificate` read, `key` and
+//! `signature` know what keys can say, `rules` what RFC 5280 wants of one certificate; [`bundle`] has the CAs, [`list`],
+//! [`revocation`] and [`standing`] the lists; `chain` finds the ways from the bundle to a client, `path` judges one of them, [`trust`] the
+//! client; [`refusal`] has the words, and [`handshake`] carries it all into TLS.
 
-mod refusal;
-mod verify;
-mod witness;
+pub mod bundle;
+mod certificate;
+mod chain;
+mod der;
+pub mod handshake;
+mod key;
+pub mod list;
+mod path;
+pub mod refusal;
+pub mod revocation;
+mod rules;
+mod signature;
+pub mod standing;
+pub mod trust;
+mod words;
 
-pub use self::refusal::Refusal;
-pub use self::verify::{Revocation, Trust, Verified};
-pub use self::witness::{Finding, Verifier, observe};
+#[cfg(test)]
+mod tests;
 
-/// What becomes of clients whose revocation list is past its `nextUpdate` (RFC 5280 section 5.1.2.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StaleCrl {
-    /// They are refused: what the list does not know is unknown.
-    Refuse,
-    /// The list counts as if it were new.
-    Accept,
-}
+pub use self::bundle::{Bundle, Entry};
+pub use self::chain::Chain;
+pub use self::handshake::{Asked, Verifier};
+pub use self::key::{USABLE, UnusableKey, usable_key};
+pub use self::list::{List, ListFault};
+pub use self::refusal::{Reason, Refusal, Unvouched, Whose, Why};
+pub use self::revocation::{Lists, StaleCrl, Unknown};
+pub use self::rules::Fault;
+pub use self::standing::{BadStanding, Standing};
+pub use self::trust::{Trust, Verified};

@@ -162,11 +162,18 @@ pub(super) fn check(der: &[u8], label: Label) -> Result<(), String> {
             "the {name} that begins there does not hold DER; put the whole block there again"
         ));
     };
-    if end != der.len() {
-        let length = der.len();
+    let length = der.len();
+    if length < end {
         return Err(format!(
-            "the {name} that begins there has {length} bytes, and the DER in it says that it has {end}: it was cut or \
-             something was added; put the whole block there again"
+            "the {name} that begins there is cut short: {length} of the {end} bytes that its DER says it has; put the \
+             whole block there again"
+        ));
+    }
+    if length > end {
+        let more = length - end;
+        return Err(format!(
+            "the {name} that begins there has more after the end of its DER: {more} of {length} bytes; take them off, \
+             or put the block there again"
         ));
     }
     let fits = match label {

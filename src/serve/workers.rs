@@ -1,10 +1,10 @@
-//! The threads of the data path: the routes and their listeners in, everything accepted on as many threads as asked out.
-//!
-//! Its own file because it alone knows how many threads there are. Decides nothing about a connection.
+//! The threads of the data path: a runtime and a copy of every listener for each. Starts them and waits for their end.
 
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -13,30 +13,33 @@ use tokio_util::task::TaskTracker;
 use crate::gate::{self, Gate};
 use crate::lifecycle::{Lifecycle, Phase};
 
+/// Closed once a thread, or the last of several, has ended; nothing is ever sent.
+pub(super) type Ended = mpsc::Receiver<Infallible>;
+
 /// The threads of the data path beside the caller's, which is the first of them. Each has a runtime of its own and
 /// accepts for itself, so a connection stays with one thread from its first byte to its last: nothing is handed over,
 /// and no thread is woken to look for work.
 #[derive(Debug)]
 pub(super) struct Workers {
-    /// Closed once the last of them has dropped its connections.
-    ended: mpsc::Receiver<()>,
+    /// Once the last of them has dropped its connections.
+    ended: Ended,
 }
 
 impl Workers {
     /// Starts accepting. `connections` counts what all do; the threads end when the gate has stopped.
     pub(super) fn start(
         number: NonZeroUsize,
-        gates: &[(Arc<Gate>, TcpListener)],
+        gates: Vec<(Arc<Gate>, TcpListener)>,
         connections: &TaskTracker,
         lifecycle: &Lifecycle,
     ) -> std::io::Result<Self> {
         let (running, ended) = mpsc::channel(1);
-        let own = share(gates)?;
         let mut others = Vec::new();
         for _ in 1..number.get() {
             let runtime = runtime()?;
             let entered = runtime.enter();
-            let share = share(gates)?;
+            let share = gates.iter().map(copy).collect::<Result<_, _>>();
+            let share = register(share?)?;
             drop(entered);
             others.push((runtime, share));
         }
@@ -53,26 +56,26 @@ impl Workers {
                 drop(running);
             })?;
         }
-        accept(own, connections);
+        accept(register(gates)?, connections);
         Ok(Self { ended })
     }
 
     pub(super) async fn ended(mut self) {
-        // Nothing is ever sent; what is waited for is the last sender's end.
-        while self.ended.recv().await.is_some() {}
+        let _closed = self.ended.recv().await;
     }
 }
 
 /// The routes, and their listeners as one thread has them.
 type Share = Vec<(Arc<Gate>, gate::Listener)>;
 
+fn copy((gate, listener): &(Arc<Gate>, TcpListener)) -> std::io::Result<(Arc<Gate>, TcpListener)> {
+    Ok((Arc::clone(gate), listener.try_clone()?))
+}
+
 /// One thread's share of the listeners, registered with the runtime of the moment.
-fn share(gates: &[(Arc<Gate>, TcpListener)]) -> std::io::Result<Share> {
-    let listen = |listener: &TcpListener| gate::Listener::new(listener.try_clone()?);
-    gates
-        .iter()
-        .map(|(gate, listener)| Ok((Arc::clone(gate), listen(listener)?)))
-        .collect()
+fn register(gates: Vec<(Arc<Gate>, TcpListener)>) -> std::io::Result<Share> {
+    let register = |(gate, listener)| Ok((gate, gate::Listener::new(listener)?));
+    gates.into_iter().map(register).collect()
 }
 
 fn accept(share: Share, connections: &TaskTracker) {
@@ -81,17 +84,17 @@ fn accept(share: Share, connections: &TaskTracker) {
     }
 }
 
-/// A thread of the data path.
 pub(super) fn worker() -> std::thread::Builder {
     std::thread::Builder::new().name("gate".to_owned())
 }
 
 /// A runtime for one thread. It puts nothing that stays above what a burst of connections took, for glibc gives back
 /// nothing below it: it hears of fewer sockets at once than it then runs tasks (61), so that its queue does not grow when
-/// thousands of clients vanish.
+/// thousands of clients vanish, and the thread that reads files is started once and for all.
 pub(super) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_io_events_per_tick(32)
+        .thread_keep_alive(Duration::MAX)
         .build()
 }

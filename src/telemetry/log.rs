@@ -19,7 +19,7 @@ use crate::config::{Log, LogFormat, LogLevel};
 /// Sends every `tracing` event of this process to standard error, from now on. A second call changes nothing.
 pub fn start(log: Log) {
     let layer = Layer {
-        format: log.format,
+        format: *log.format,
         level: level_filter(log.level),
     };
     // Only a process that embeds several gates (a test) gets here twice; its first log stays.

@@ -3,12 +3,10 @@
 //! Label values are route names and closed enums, so that no client can make a series. Every series a route can have
 //! exists from the start: `rate()` needs the zero before the one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -16,7 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::process::{Process, gauge};
+use super::process::Process;
+use super::states::States;
 use crate::config::LogFormat;
 use crate::event::Outcome;
 use crate::identity::Validity;
@@ -36,14 +35,14 @@ pub struct Metrics {
     not_before: Family<Labels, Gauge>,
     not_after: Family<Labels, Gauge>,
     generation: Gauge,
-    crl: Arc<ListLife>,
     last_reload_success: Gauge<f64, AtomicU64>,
     reloads_succeeded: Counter,
     reloads_failed: Counter,
+    pub(super) states: States,
 }
 
 /// What the metrics say of a generation.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Summary {
     /// Its number.
     pub number: u64,
@@ -51,8 +50,14 @@ pub struct Summary {
     pub server: Validity,
     /// The life of the CA that expires first.
     pub client_ca: Validity,
-    /// The life of the revocation list that should be replaced first, if there are any.
-    pub crl: Option<Validity>,
+    /// The lives of the revocation lists.
+    pub lists: Vec<Validity>,
+    /// How many entries of the CA bundles cannot vouch.
+    pub left_out: usize,
+    /// How many settings weaken the gate.
+    pub unsafe_settings: usize,
+    /// What it is made of, by label.
+    pub digests: [(&'static str, String); 4],
 }
 
 /// The metrics of one route, resolved once so that the data path only adds to atomics.
@@ -119,8 +124,6 @@ impl Metrics {
             "When the first certificate of this role expires, in seconds since 1970",
             not_after.clone(),
         );
-        let crl = Arc::new(ListLife::default());
-        ours.register_collector(Box::new(Arc::clone(&crl)));
         let last_reload_success = Gauge::<f64, AtomicU64>::default();
         ours.register(
             "last_reload_success_timestamp_seconds",
@@ -136,21 +139,21 @@ impl Metrics {
         let reloads =
             |result: &str| reloads.get_or_create_owned(&vec![("result", result.to_owned())]);
 
+        let names: Vec<&Arc<str>> = routes.into_iter().collect();
+        let states = States::register(ours, names.iter().copied());
         let families = Families::register(ours);
-        let routes = routes
-            .into_iter()
-            .map(|name| Arc::new(families.route(name, format)))
-            .collect();
+        let routes = names.into_iter().map(|name| families.route(name, format));
+        let routes = routes.map(Arc::new).collect();
         Self {
             registry,
             routes,
             not_before,
             not_after,
             generation,
-            crl,
             last_reload_success,
             reloads_succeeded: reloads("success"),
             reloads_failed: reloads("failure"),
+            states,
         }
     }
 
@@ -159,10 +162,22 @@ impl Metrics {
         &self.routes
     }
 
-    /// Says which generation is in use and when its parts expire.
+    /// Says which generation is in use.
     pub fn published(&self, summary: &Summary) {
-        let gauged = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.generation.set(gauged(summary.number));
+        self.states
+            .unsafe_settings
+            .set(gauged(summary.unsafe_settings as u64));
+        self.states.trust.set(&summary.digests);
+        self.stands(summary);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.last_reload_success.set(now.as_secs_f64());
+    }
+
+    /// Says what of the generation in use changes as time passes: who vouches, and when the first of them expires.
+    pub fn stands(&self, summary: &Summary) {
         for (role, life) in [("server", summary.server), ("client_ca", summary.client_ca)] {
             for (family, time) in [
                 (&self.not_before, life.not_before),
@@ -173,11 +188,8 @@ impl Metrics {
                     .set(gauged(time.as_secs()));
             }
         }
-        *self.crl.lock() = summary.crl;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        self.last_reload_success.set(now.as_secs_f64());
+        self.states.left_out.set(gauged(summary.left_out as u64));
+        self.states.lists.set(summary.lists.clone());
     }
 
     /// Counts a changed set of files that was published.
@@ -220,6 +232,10 @@ impl Metrics {
         }
         text
     }
+}
+
+fn gauged(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The families that have a `route` label.
@@ -332,36 +348,6 @@ impl Families {
                 .get_or_create_owned(&with("direction", "from_target")),
             accept_errors: self.accept_errors.get_or_create_owned(&route),
         }
-    }
-}
-
-/// Series that exist only while there are revocation lists: zero would read as long overdue.
-#[derive(Debug, Default)]
-struct ListLife(Mutex<Option<Validity>>);
-
-impl ListLife {
-    fn lock(&self) -> MutexGuard<'_, Option<Validity>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Collector for ListLife {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(life) = *self.lock() else {
-            return Ok(());
-        };
-        gauge(
-            &mut encoder,
-            "crl_this_update_timestamp_seconds",
-            "When the revocation list that should be replaced first was issued, in seconds since 1970",
-            life.not_before.as_secs() as f64,
-        )?;
-        gauge(
-            &mut encoder,
-            "crl_next_update_timestamp_seconds",
-            "When the first revocation list should be replaced, in seconds since 1970",
-            life.not_after.as_secs() as f64,
-        )
     }
 }
 

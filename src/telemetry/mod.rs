@@ -8,6 +8,7 @@ pub mod log;
 pub mod metrics;
 mod process;
 mod record;
+mod states;
 
 pub use self::metrics::{Metrics, RouteMetrics, Summary};
 pub use self::record::{Record, Session, Traffic};

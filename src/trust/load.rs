@@ -35,17 +35,15 @@ pub struct Files {
 impl Files {
     /// The digest of all of it.
     pub fn digest(&self) -> Digest {
-        let all = [&self.cert, &self.key]
-            .into_iter()
-            .chain(&self.client_ca)
-            .chain(&self.client_crl);
-        digest_of(all.map(|content| &content.digest[..]))
+        let own = [&self.cert, &self.key].map(|content| &content.digest[..]);
+        digest_of(own.into_iter().chain([&self.trust_digest()[..]]))
     }
 
-    /// The digest of what says who vouches for clients: the CAs and the revocation lists.
+    /// The digest of what says who vouches for clients: the CAs and the revocation lists, each as what it is.
     pub fn trust_digest(&self) -> Digest {
-        let trust = self.client_ca.iter().chain(&self.client_crl);
-        digest_of(trust.map(|content| &content.digest[..]))
+        let [cas, lists] = [&self.client_ca, &self.client_crl]
+            .map(|files| digest_of(files.iter().map(|content| &content.digest[..])));
+        digest_of([&cas[..], &lists[..]])
     }
 }
 

@@ -1,37 +1,44 @@
 //! Where trust comes from: files in, one immutable [`Generation`] out.
 //!
-//! [`load`] reads files, [`validate`] judges what they hold. All that must change together (certificate, key, CAs,
+//! [`load`] reads files, [`validate`] judges what they hold, [`own`] the certificate and key that are ours. All that must change together (certificate, key, CAs,
 //! revocation lists, allow rules) lives in one generation; a connection takes one and is judged by nothing else. This
 //! module never sees a socket.
 
-mod crl;
+mod digests;
+mod facts;
 pub mod load;
+pub mod own;
 mod server;
 pub mod validate;
+mod vouching;
 
 #[cfg(test)]
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-#[cfg(test)]
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use ipnet::IpNet;
+use rustls::pki_types::{DnsName, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
+use webpki::EndEntityCert;
 
 use crate::config::TlsVersion;
 use crate::crypto::{Digest, provider};
 use crate::identity::{Validity, rfc3339};
 #[cfg(test)]
-use crate::judge::Revocation;
+use crate::judge::{Bundle, Entry, Lists, StaleCrl};
 use crate::judge::{Trust, Verifier};
 use crate::policy::Allow;
 
-pub use self::crl::CrlFacts;
+pub use self::digests::Digests;
+use self::facts::left_out;
+pub use self::facts::{CaFacts, CrlFacts, Facts, UnreadableCa};
+pub use self::server::Shown;
 
 /// One consistent set of certificate, key, CAs and rules. Never changed; replaced as a whole.
 #[derive(Debug)]
@@ -42,15 +49,26 @@ pub struct Generation {
     pub since: SystemTime,
     /// The gate's own certificate.
     pub server: Facts,
-    /// The CAs that vouch for clients.
-    pub client_cas: Vec<Facts>,
-    /// The revocation lists.
+    /// What else of it clients see.
+    pub shown: Shown,
+    /// The certificates of the bundle, in the order of [`Trust::bundle`].
+    pub client_cas: Vec<CaFacts>,
+    /// The files that they were read from.
+    client_ca_files: Vec<PathBuf>,
+    /// The certificates of the bundle that are none.
+    pub unreadable_cas: Vec<UnreadableCa>,
+    /// The revocation lists, in the order of [`Trust::lists`].
     pub crls: Vec<CrlFacts>,
+    /// The settings it was made with that weaken the gate.
+    pub unsafe_settings: Vec<String>,
     /// What all of it was made of.
     digest: Digest,
     /// What [`trust`](Self::trust) was made of.
     trust_digest: Digest,
     trust: Arc<Trust>,
+    presented: Arc<OneCertificate>,
+    /// The digest of who may pass.
+    rules: String,
     routes: Vec<RouteTrust>,
 }
 
@@ -65,49 +83,76 @@ impl Generation {
         self.routes.get(index)
     }
 
-    /// What an operator should see to soon, as of `now`: what is in the last 30 % of its life, or past it. cert-manager
-    /// renews after two thirds, so by then a renewal has failed.
-    pub fn aging(&self, now: SystemTime) -> Vec<String> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let spans = [("certificate", &self.server)]
-            .into_iter()
-            .chain(self.client_cas.iter().map(|facts| ("client CA", facts)))
-            .map(|(what, facts)| (what, &facts.subject, &facts.path, facts.validity))
-            .chain(
-                self.crls
-                    .iter()
-                    .map(|facts| ("revocation list", &facts.issuer, &facts.path, facts.life())),
-            );
-        let aged = spans.filter(|(.., life)| {
-            let (from, to) = (life.not_before.as_secs(), life.not_after.as_secs());
-            now.saturating_add(to.saturating_sub(from) / 10 * 3) >= to
+    /// The certificates of the bundle that vouch for nobody at this time, a sentence each.
+    pub fn left_out(&self, now: UnixTime) -> Vec<String> {
+        let told = left_out(&self.trust, &self.client_cas, &self.unreadable_cas, now);
+        let named = told.into_iter().map(|(file, words)| {
+            let path = self.client_ca_files.get(file).map(|path| path.display());
+            path.map_or(words.clone(), |path| format!("{path}: {words}"))
         });
-        aged.map(|(what, name, path, life)| {
-            let to = life.not_after;
-            let verb = if to.as_secs() < now { "ended" } else { "ends" };
-            format!(
-                "{}: the life of the {what} {name:?} {verb} at {}; renew it",
-                path.display(),
-                rfc3339(to)
-            )
-        })
-        .collect()
+        named.collect()
     }
-}
 
-/// What people want to know of a certificate.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// The distinguished name, escaped and bounded.
-    pub subject: String,
-    /// The subject alternative names, escaped and bounded.
-    pub names: Vec<String>,
-    /// The serial number in hexadecimal.
-    pub serial: String,
-    /// When it is good.
-    pub validity: Validity,
-    /// The file it was read from.
-    pub path: std::path::PathBuf,
+    /// The CAs that vouch for clients at this time.
+    pub fn vouching_cas(&self, now: UnixTime) -> impl Iterator<Item = &CaFacts> {
+        let entries = self.trust.bundle().entries().iter().zip(&self.client_cas);
+        entries
+            .filter(move |(entry, _)| self.trust.vouches(entry, now))
+            .map(|(_, facts)| facts)
+    }
+
+    /// The revocation lists that speak for somebody at this time: a CA that vouches signed them, or one below it that was
+    /// met.
+    pub fn counting_lists(&self, now: UnixTime) -> impl Iterator<Item = &CrlFacts> {
+        let lists = self.trust.lists().all().iter().zip(&self.crls);
+        lists
+            .filter(move |(list, _)| self.trust.counts(list, now))
+            .map(|(_, facts)| facts)
+    }
+
+    /// True if the gate's certificate is for this DNS name, as a client would judge it.
+    pub fn is_named(&self, name: &str) -> bool {
+        let leaf = self.presented.0.cert.first().map(EndEntityCert::try_from);
+        let name = DnsName::try_from(name).map(ServerName::DnsName);
+        let (Some(Ok(leaf)), Ok(name)) = (leaf, name) else {
+            return false;
+        };
+        leaf.verify_is_valid_for_subject_name(&name).is_ok()
+    }
+
+    /// What an operator should see to soon, as of `now`: what should have been renewed by then, and what has ended.
+    pub fn aging(&self, now: SystemTime) -> Vec<String> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(now);
+        let told = |path: &Path, what: String, life: Validity, [ahead, over]: [(&str, &str); 2]| {
+            let (verb, remedy) = if life.not_after < now { over } else { ahead };
+            let (path, at) = (path.display(), rfc3339(life.not_after));
+            let sentence = format!("{path}: the {what} {verb} {at}; {remedy}");
+            life.is_due(now).then_some(sentence)
+        };
+        let certificate = |what: &str, facts: &Facts, over| {
+            let words = [("expires at", "renew it"), ("expired at", over)];
+            let what = format!("{what} {:?}", facts.subject);
+            told(&facts.path, what, facts.validity, words)
+        };
+        let list = |facts: &CrlFacts| {
+            let newer = "fetch a newer one";
+            let words = [("goes stale at", newer), ("is stale since", newer)];
+            let what = format!("revocation list of {:?}", facts.issuer);
+            told(&facts.path, what, facts.life, words)
+        };
+        let server = certificate("certificate", &self.server, "clients now refuse this gate");
+        // What did not vouch from the start is told as left out.
+        let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = UnixTime::since_unix_epoch(since);
+        let cas = self.vouching_cas(since);
+        let cas = cas.map(|ca| certificate("client CA", &ca.facts, "its clients are refused"));
+        let due = [server]
+            .into_iter()
+            .chain(cas)
+            .chain(self.counting_lists(since).map(list));
+        due.flatten().collect()
+    }
 }
 
 /// A generation as one route sees it.
@@ -167,8 +212,8 @@ impl RouteTrust {
                 .any(|network| network.contains(&source))
     }
 
-    /// The TLS configuration of the route's connections. What its verifier finds in a step of a handshake is told by
-    /// [`observe`].
+    /// The TLS configuration of the route's connections. What its verifier finds in a step of a handshake is in the
+    /// [`Asked`](crate::judge::Asked) that was lent for it.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.tls)
     }
@@ -183,17 +228,9 @@ impl RouteTrust {
         key: PrivateKeyDer<'static>,
         allow: Allow,
     ) -> Self {
-        let (_, parsed) = X509Certificate::from_der(ca).unwrap();
-        let anchor = webpki::anchor_from_trusted_cert(ca).unwrap().to_owned();
-        let trust = Trust::new(
-            [(anchor, Validity::of(&parsed))],
-            Revocation {
-                lists: Vec::new(),
-                stale: crate::config::StaleCrl::Refuse,
-                next_update: None,
-            },
-            false,
-        );
+        let entry = Entry::read(ca.clone()).unwrap();
+        let lists = Lists::new(Vec::new(), StaleCrl::Refuse);
+        let trust = Trust::new(Bundle::new(vec![entry]), lists, false);
         let key = CertifiedKey::from_der(vec![certificate], key, provider()).unwrap();
         Self::new(
             &Arc::new(trust),

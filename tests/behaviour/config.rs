@@ -84,6 +84,23 @@ fn a_value_that_is_none_is_refused_with_its_flag_and_a_remedy() {
 }
 
 #[test]
+fn a_listener_whose_address_is_not_of_this_host_names_the_variable_that_holds_it() {
+    // Of TEST-NET-1 (RFC 5737): no interface has it.
+    let stale = sound()
+        .flag("--listen", "$(TEST_NODE_IP):54899")
+        .flag("--bind-timeout", "10ms")
+        .variable("TEST_NODE_IP", "192.0.2.1");
+    let (code, said) = stale.run();
+    assert_eq!(code, 1, "{said}");
+    let told =
+        "the variable TEST_NODE_IP is \"192.0.2.1\"; no interface of this host has the address";
+    assert!(said.contains(told), "{said}");
+    let empty = sound().flag("--listen", "$(TEST_NODE_IP):54899");
+    let empty = empty.variable("TEST_NODE_IP", "");
+    refused(empty, &["--listen", "the variable TEST_NODE_IP is empty"]);
+}
+
+#[test]
 fn an_ipv4_address_in_ipv6_clothes_is_judged_as_what_it_is() {
     let setup = sound().flag("--target", "[::ffff:10.0.0.1]:9100");
     refused(setup, &["--target", "10.0.0.1:9100", "loopback"]);

@@ -336,6 +336,57 @@ fn no_application_protocol_is_negotiated() {
 }
 
 #[test]
+fn a_server_name_that_is_none_is_told_and_an_address_is_ignored() {
+    let pki = Pki::shared();
+    let (_target, gate) = scraping(&pki, |setup| setup);
+    let client = pki.client("openssl");
+    let ask = |name: &str| {
+        let mut command = s_client(gate.address(), &pki.ca(), Some(&client));
+        run(command.args(["-servername", name]), &Input::Open(GET))
+    };
+    let asked = [
+        (
+            "portcullis.internal:9090",
+            "let it ask for \"portcullis.internal\"",
+        ),
+        (
+            "[portcullis.internal]",
+            "let it ask for \"portcullis.internal\"",
+        ),
+        (
+            "portcullis internal",
+            "let it ask for a name of the gate's certificate",
+        ),
+    ];
+    for (at, (name, remedy)) in (1..).zip(asked) {
+        let done = ask(name);
+        assert_eq!(done.alert(), Some(47), "illegal_parameter: {done:?}");
+        let records = gate.records(at);
+        let reason = records[at - 1]["reason"].as_str().expect("a reason");
+        let said = format!("the server name {name:?}, which is no host name; {remedy}");
+        assert!(reason.contains(&said), "{said}: {reason}");
+    }
+    // What RFC 6066 section 3 forbids, many clients send, and nobody minds.
+    for name in ["127.0.0.1", "::1", "elsewhere.test"] {
+        let done = ask(name);
+        assert!(done.stdout.contains(target::EXPOSITION), "{name}: {done:?}");
+    }
+}
+
+#[test]
+fn a_client_that_gives_up_is_told_by_the_name_and_meaning_of_its_alert() {
+    let pki = Pki::shared();
+    let (_target, gate) = scraping(&pki, |setup| setup);
+    let client = pki.client("openssl");
+    let mut command = s_client(gate.address(), &client.cert(), Some(&client));
+    let done = run(&mut command, &Input::Open(GET));
+    assert_ne!(done.code, 0, "{done:?}");
+    let reason = gate.record()["reason"].to_string();
+    let said = "gave up with the alert unknown_ca (48): it does not trust the CA of the gate's";
+    assert!(reason.contains(said), "{reason}");
+}
+
+#[test]
 fn the_whole_chain_of_the_server_is_sent() {
     let pki = Pki::shared();
     let (below, certificate) = pki

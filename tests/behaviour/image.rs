@@ -1,41 +1,30 @@
 //! The image holds one program and nothing else: it needs nothing that is not there, serves as a user without any
 //! right on a root that nobody can write to, and weighs less than what it replaces.
 //!
-//! The program is the one that `make static` built, as the image has it; the variable [`STATIC`] says where it lies.
+//! The program is the one that `make static` built, as the image has it; see [`static_program`].
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 use crate::support::client::Offer;
-use crate::support::gate::{Gate, Setup};
+use crate::support::gate::{Gate, Setup, static_program};
 use crate::support::http::Metrics;
 use crate::support::peers::{Done, Input, curl, run};
 use crate::support::pki::{Credentials, Pki, SERVER_NAME, temporary_folder};
 use crate::support::target::{self, EXPOSITION};
 
-/// Names the static program; the Makefile sets it.
-const STATIC: &str = "STATIC_PORTCULLIS";
 /// The user and the group of the image.
 const USER: u32 = 65532;
 /// The compressed image of plain socat, which it takes the place of, has 3.61 MB. Docker compresses a little less than
 /// gzip: what has 3.5 MB here has 3.6 MB there.
 const MOST_BYTES: u64 = 3_500_000;
-
-fn static_program() -> PathBuf {
-    let path = std::env::var_os(STATIC).map(PathBuf::from);
-    let path = path.unwrap_or_else(|| {
-        panic!("{STATIC} is not set: run `make test` or `make behaviour`, or set it to what `make static` built")
-    });
-    assert!(path.is_file(), "{STATIC}: {}: no such file", path.display());
-    path
-}
 
 fn ran(program: &str, arguments: &[&str]) -> String {
     let done = run(Command::new(program).args(arguments), &Input::All(b""));

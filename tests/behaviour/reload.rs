@@ -7,11 +7,13 @@ mod lists;
 mod load;
 mod prometheus;
 mod shown;
+mod states;
 mod torn;
 mod watch;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

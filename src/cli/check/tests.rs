@@ -89,7 +89,7 @@ fn what_weakens_the_gate_is_marked_where_it_stands_and_warned_of() {
         "--allow-missing-eku",
     ];
     let found = Found::new(&flags(folder.path(), &more)).expect("nothing is wrong");
-    let traps = traps::all(&found.config, &found.validated.generation);
+    let traps = traps::all(&found.config);
     let text = report(&found, &traps, UnixTime::now()).text().to_owned();
     assert_eq!(text.matches("UNSAFE").count(), 3, "{text}");
     assert_eq!(text.matches("this weakens the gate").count(), 3, "{text}");

@@ -14,27 +14,21 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Admin, Config, Located, Problem, TargetAddress};
 use crate::file;
-use crate::listen;
-use crate::trust::Generation;
+use crate::listen::{self, beyond, unix};
 
 /// The most ports that one warning names.
 const NAMED_PORTS: usize = 8;
 
 /// Every trap in this configuration, as one sentence each.
-pub(super) fn all(config: &Config, generation: &Generation) -> Vec<String> {
+pub(super) fn all(config: &Config) -> Vec<String> {
     let mut traps = Vec::new();
     for setting in config.unsafe_settings() {
         traps.push(format!("this weakens the gate: {setting}"));
     }
-    if generation.server.names.is_empty() {
-        let path = config.tls.cert.value.display();
-        traps.push(format!(
-            "{path:?}: the certificate has no subject alternative name, and Prometheus, curl and browsers look at \
-             nothing else; issue it with one"
-        ));
-    }
     traps.extend(world_readable(&config.tls.key).map(|trap| trap.to_string()));
     traps.extend(pinned_files(config));
+    traps.extend(admin_socket(config).map(|trap| trap.to_string()));
+    traps.extend(exposed_targets(config));
     traps.extend(ephemeral(&ports(config), listen::ephemeral_range));
     traps
 }
@@ -51,6 +45,34 @@ fn world_readable(key: &Located<PathBuf>) -> Option<Problem> {
             "mode {mode:04o} lets every user read the private key; chmod 0600, or for a Secret set defaultMode: 0440 \
              with the pod's fsGroup"
         ),
+    })
+}
+
+/// The routes whose targets can be reached without the gate as things stand now. A gate that runs already may have the
+/// port of a target on an address of its own.
+fn exposed_targets(config: &Config) -> Vec<String> {
+    let own: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| route.listen.value)
+        .collect();
+    let beyond = beyond::beyond_loopback(&own);
+    let exposed = config.routes.iter().filter_map(|route| {
+        let by = beyond::exposing(&route.target, &beyond)?;
+        Some(beyond::warning(&route.name, &route.target, by))
+    });
+    exposed.collect()
+}
+
+/// What stands where the admin socket is to be. One that answers is none: a gate may run already.
+fn admin_socket(config: &Config) -> Option<Problem> {
+    let Admin::Unix(path) = &config.admin else {
+        return None;
+    };
+    Some(Problem {
+        place: path.place.clone(),
+        value: Some(config.admin.to_string()),
+        what: unix::in_the_way(&path.value)?,
     })
 }
 

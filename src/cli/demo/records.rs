@@ -6,7 +6,7 @@
 use serde_json::Value;
 use tokio::sync::mpsc::{self, Receiver};
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::{Chosen, Log, LogFormat, LogLevel};
 use crate::event::Outcome;
 use crate::telemetry::log;
 
@@ -30,7 +30,7 @@ const FIELDS: [&str; 12] = [
 
 /// How the gate of a demo logs.
 pub(super) const LOG: Log = Log {
-    format: LogFormat::Json,
+    format: Chosen::written(LogFormat::Json),
     level: LogLevel::Info,
 };
 

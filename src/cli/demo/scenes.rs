@@ -3,7 +3,6 @@
 //! Its own file because these are the words. Each line is printed from what was measured, counted or recorded; nothing
 //! here is told because it ought to be so.
 
-use std::fs;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -18,8 +17,9 @@ use super::records::{Entry, Record};
 use super::show::{Show, quoted, took};
 use super::stage::Stage;
 use super::target::PAGES;
-use crate::cli::scrape::{ClientPem, Credentials, Request, alert_name, get};
+use crate::cli::scrape::{self, ClientFiles, Credentials, Request, get};
 use crate::event::Outcome;
+use crate::gate::alert_name;
 
 /// How long one scrape may take, and how long its record.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,24 +103,20 @@ async fn scrapes<W: Write>(
     stage: &Stage,
     records: &mut Receiver<Entry>,
 ) -> anyhow::Result<bool> {
-    let ca = fs::read(folder.file("ca.crt"))?;
-    let (cert, key) = (
-        fs::read(folder.file("client/tls.crt"))?,
-        fs::read(folder.file("client/tls.key"))?,
-    );
-    let client = ClientPem {
-        cert: &cert,
-        key: &key,
+    let ca = scrape::read("--ca", &folder.file("ca.crt"))?;
+    let client = ClientFiles {
+        cert: scrape::read("--cert", &folder.file("client/tls.crt"))?,
+        key: scrape::read("--key", &folder.file("client/tls.key"))?,
     };
     let mut request = Request {
         url: url(stage).parse()?,
-        credentials: Credentials::from_pem(&ca, Some(client))?,
+        credentials: Credentials::new(&ca, Some(&client))?,
         server_name: None,
         timeout: PATIENCE,
     };
     show.heading("3. A scrape with the client's certificate: it must be let in")?;
     let one = let_in(show, stage, &request, records).await?;
-    request.credentials = Credentials::from_pem(&ca, None)?;
+    request.credentials = Credentials::new(&ca, None)?;
     show.heading("4. The same without a certificate: it must be refused")?;
     let other = refused(show, stage, &request, records).await?;
     Ok(one && other)

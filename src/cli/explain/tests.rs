@@ -151,10 +151,10 @@ fn the_alert_is_the_one_that_the_client_would_hear() {
     let expired = expired.expect("it can be issued");
     let ca = bench.authority.cert_pem();
     for (pem, alert) in [
-        (&*stranger.cert_pem, "decrypt_error"),
+        (&*stranger.cert_pem, "unknown_ca"),
         (&server.cert_pem, "unsupported_certificate"),
         (&expired.cert_pem, "certificate_expired"),
-        (ca, "certificate_unknown"),
+        (ca, "unsupported_certificate"),
     ] {
         bench.write("client.crt", pem);
         for (admitted, said) in bench.verdicts() {
@@ -213,7 +213,7 @@ fn what_is_no_chain_of_a_client_is_refused_with_a_remedy() {
             client.key_pem.as_str(),
             "no PEM block CERTIFICATE in it, but PRIVATE KEY at line 1; it must hold the client's",
         ),
-        ("", "the file is empty; it must hold the client's"),
+        ("", "in it: the file is empty; it must hold the client's"),
         (
             &ca_first,
             "certificate 2 is issued by certificate 1; put the client's",

@@ -10,6 +10,7 @@ use rustls::pki_types::UnixTime;
 
 use super::authority::Issued;
 use super::lifetime::system_time;
+use super::serial::Serial;
 use crate::identity::{Client, Validity, printable};
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;
@@ -36,6 +37,24 @@ pub(super) fn issued(to: &mut String, folder: &Path, one: &Issued, now: UnixTime
     }
     writeln!(to, "    serial   {}", one.serial)?;
     expiry(to, one.validity, now)
+}
+
+/// The lines about certificates whose files are others now, and which are as good as before.
+pub(super) fn replaced(to: &mut String, serials: &[Serial], dir: &Path) -> fmt::Result {
+    if serials.is_empty() {
+        return Ok(());
+    }
+    to.push_str(
+        "\nReplaced files of certificates that stay good until they expire or are revoked:\n",
+    );
+    for serial in serials {
+        writeln!(
+            to,
+            "  portcullis pki revoke {serial} --dir {}",
+            dir.display()
+        )?;
+    }
+    Ok(())
 }
 
 /// The line about the end of a certificate.

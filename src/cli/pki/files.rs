@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, flock};
 
 use super::serial::{hex, random};
 
@@ -28,6 +29,29 @@ pub(super) enum Secrecy {
     Public,
     /// Its owner only: mode 0600.
     Private,
+}
+
+/// Keeps every other `pki` command waiting that wants the same folder, until it is dropped.
+pub(super) struct Lock {
+    _folder: Option<File>,
+}
+
+/// Waits for the folder; one that is not there keeps nobody waiting.
+pub(super) fn lock(folder: &Path) -> anyhow::Result<Lock> {
+    let opened = match File::open(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock { _folder: None }),
+        opened => opened.with_context(|| format!("{}: cannot be opened", folder.display()))?,
+    };
+    // The lock ends with the process, however that ends, and leaves no file behind.
+    flock(&opened, FlockOperation::LockExclusive).with_context(|| {
+        format!(
+            "{}: cannot be locked against other pki commands; give --dir on a local file system",
+            folder.display()
+        )
+    })?;
+    Ok(Lock {
+        _folder: Some(opened),
+    })
 }
 
 /// A file to be.
@@ -95,6 +119,14 @@ pub(super) fn write_all(files: &[NewFile<'_>], existing: Existing) -> anyhow::Re
             Existing::Replace => replace(file),
         };
         written.with_context(|| format!("{}: cannot be written", file.path.display()))?;
+        // The name outlives a power failure as well; a file system that cannot promise that has written it all the same.
+        if let Some(folder) = file
+            .path
+            .parent()
+            .and_then(|folder| File::open(folder).ok())
+        {
+            folder.sync_all().ok();
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::authority::AuthorityError;
+pub(super) use crate::crypto::hex;
 
 /// A certificate's serial number, shown in hexadecimal as in the gate's records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +81,4 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N], AuthorityError> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| AuthorityError::Random)?;
     Ok(bytes)
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,7 @@
 //! The commands in a temporary folder, their files read back by parsers that did not write them.
 
+mod revoke;
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,6 +17,7 @@ use webpki::{
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use super::serial::Serial;
 use super::*;
 use crate::identity::{Client, ClientAuthUsage, Validity};
 
@@ -295,66 +298,6 @@ fn odd_names_are_refused_before_anything_is_written() {
         assert!(refusal.contains(why), "{words}: {refusal}");
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-}
-
-#[test]
-fn a_revoked_certificate_is_refused_and_stays_so() {
-    let dir = with_ca();
-    pki(&dir, "issue client a b c").unwrap();
-    let usage = KeyUsage::client_auth;
-    let path = |name: &str| dir.path().join(name).join("tls.crt").display().to_string();
-    let list = || fs::read(dir.path().join("ca.crl")).unwrap();
-
-    pki(&dir, &format!("revoke {}", path("a"))).unwrap();
-    let first = list();
-    assert_eq!(
-        verdict(&dir, "a", usage(), Some(&first)),
-        Err(webpki::Error::CertRevoked)
-    );
-    assert_eq!(verdict(&dir, "b", usage(), Some(&first)), Ok(()));
-
-    // By number, and again by file.
-    let serial = client(&dir, "b").serial().to_uppercase();
-    let again = pki(&dir, &format!("revoke 0x{serial} {}", path("a"))).unwrap();
-    assert!(again.contains("(was revoked before)"), "{again}");
-    assert!(again.contains("2 in all"), "{again}");
-    let second = list();
-    for name in ["a", "b"] {
-        assert_eq!(
-            verdict(&dir, name, usage(), Some(&second)),
-            Err(webpki::Error::CertRevoked)
-        );
-    }
-    assert_eq!(verdict(&dir, "c", usage(), Some(&second)), Ok(()));
-
-    let authority = load(dir.path()).unwrap();
-    let (first, second) = (
-        authority.read_revocation_list(&first).unwrap(),
-        authority.read_revocation_list(&second).unwrap(),
-    );
-    assert_eq!((first.number, second.number), (1, 2));
-    assert_eq!(second.validity.not_after, time(NOW + 30 * DAY));
-    assert_eq!(second.revoked[0], first.revoked[0]);
-}
-
-#[test]
-fn only_what_this_ca_issued_can_be_revoked_and_only_its_list_be_kept() {
-    let (dir, other) = (with_ca(), with_ca());
-    pki(&other, "issue client client").unwrap();
-    let foreign = other.path().join("client/tls.crt").display().to_string();
-    let refusal = pki(&dir, &format!("revoke {foreign}")).unwrap_err();
-    assert!(refusal.contains("was not issued by this CA"), "{refusal}");
-    let own = dir.path().join("ca.crt").display().to_string();
-    let refusal = pki(&dir, &format!("revoke {own}")).unwrap_err();
-    assert!(refusal.contains("cannot revoke itself"), "{refusal}");
-    let refusal = pki(&dir, "revoke nowhere.crt").unwrap_err();
-    assert!(refusal.contains("not a serial number, and"), "{refusal}");
-    assert!(!dir.path().join("ca.crl").exists());
-
-    pki(&other, "revoke 5f").unwrap();
-    fs::copy(other.path().join("ca.crl"), dir.path().join("ca.crl")).unwrap();
-    let refusal = pki(&dir, "revoke 5f").unwrap_err();
-    assert!(refusal.contains("ca.crl: move it away"), "{refusal}");
 }
 
 #[test]

@@ -1,83 +1,67 @@
-//! PEM bytes in, the TLS side of a scrape out.
+//! Files in, the TLS side of a scrape out.
 //!
-//! Its own file so that `demo` and the tests can scrape with certificates that were never on disk. Does no IO.
+//! Its own file so that `demo` and the tests scrape with the same. What is wrong with a certificate or a key is found
+//! by the code that the gate asks about its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, SupportedProtocolVersion};
-use zeroize::Zeroizing;
 
-use crate::pem::{Block, Pem};
+use crate::config::{Place, Problem, Problems};
+use crate::file::{self, MOST_CERTIFICATES};
+use crate::pem::Block;
+use crate::trust::load::Content;
+use crate::trust::own::{Certificate, Own};
 
 /// Whom to trust and who to be. Has no `Debug`: it holds a private key.
 #[derive(Clone)]
 pub struct Credentials(Arc<ClientConfig>);
 
-/// A client certificate (chain, leaf first) and its key.
-pub struct ClientPem<'a> {
+/// A client's certificate (chain, leaf first) and its key.
+pub struct ClientFiles {
     /// PEM certificates.
-    pub cert: &'a [u8],
+    pub cert: Content,
     /// PEM private key: PKCS#8, SEC1 or PKCS#1.
-    pub key: &'a [u8],
-}
-
-/// Which of the files is unusable and why.
-#[derive(Debug, thiserror::Error)]
-pub enum UnusableCredentials {
-    /// The CA bundle.
-    #[error("{0}")]
-    Ca(String),
-    /// The client's certificate.
-    #[error("{0}")]
-    Cert(String),
-    /// The client's key.
-    #[error("{0}")]
-    Key(String),
+    pub key: Content,
 }
 
 impl Credentials {
     /// Prepares TLS 1.3 and 1.2 with these certificates; without a client, none is presented.
     ///
     /// # Errors
-    /// If a text is not PEM of the right kind, or the key is not the certificate's.
-    pub fn from_pem(ca: &[u8], client: Option<ClientPem<'_>>) -> Result<Self, UnusableCredentials> {
+    /// Everything that is wrong with any of the files.
+    pub fn new(ca: &Content, client: Option<&ClientFiles>) -> Result<Self, Problems> {
         Self::with_versions(ca, client, rustls::DEFAULT_VERSIONS)
     }
 
     pub(super) fn with_versions(
-        ca: &[u8],
-        client: Option<ClientPem<'_>>,
+        ca: &Content,
+        client: Option<&ClientFiles>,
         versions: &[&'static SupportedProtocolVersion],
-    ) -> Result<Self, UnusableCredentials> {
-        let mut roots = RootCertStore::empty();
-        let cas = certificates(ca, "the CAs that issue server certificates");
-        for certificate in cas.map_err(UnusableCredentials::Ca)? {
-            roots.add(certificate).map_err(|error| {
-                UnusableCredentials::Ca(format!("{error}; leave out what is no CA certificate"))
-            })?;
-        }
+    ) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let roots = roots(ca).map_err(|problem| problems.push(problem));
+        let own = client.map(|client| Own::read(&client.cert, &client.key));
+        let own = own.transpose().map_err(|found| problems.extend(found));
+        let (Ok(roots), Ok(own)) = (roots, own) else {
+            return Err(Problems(problems));
+        };
         // Named, not taken from the process: nothing else decides what a scrape speaks. It prefers the post-quantum
         // hybrid X25519MLKEM768.
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
-            .map_err(|error| UnusableCredentials::Ca(error.to_string()))?
+            .expect("the provider has cipher suites and groups for both versions")
             .with_root_certificates(roots);
-        let mut config = match client {
+        let mut config = match own {
             None => builder.with_no_client_auth(),
-            Some(client) => {
-                let chain = certificates(client.cert, "the client's certificate, leaf first")
-                    .map_err(UnusableCredentials::Cert)?;
-                let pem = decode(client.key).map_err(UnusableCredentials::Key)?;
-                let key = pem
-                    .private_key("the client's private key")
-                    .map_err(|fault| UnusableCredentials::Key(fault.to_string()))?;
-                builder
-                    .with_client_auth_cert(chain, key.clone_key())
-                    .map_err(unusable_key)?
+            Some(Own { chain, key, .. }) => {
+                let own = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+                builder.with_client_cert_resolver(Arc::new(own))
             }
         };
         // Like Prometheus: every scrape is a full handshake.
@@ -91,23 +75,45 @@ impl Credentials {
     }
 }
 
-fn unusable_key(error: rustls::Error) -> UnusableCredentials {
-    if let rustls::Error::InconsistentKeys(_) = error {
-        return UnusableCredentials::Key(
-            "not the key of the certificate; give the two that belong together".to_owned(),
-        );
+/// Reads a file that a flag names.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read(flag: &'static str, path: &Path) -> Result<Content, Problems> {
+    let place = Place::Flag(flag);
+    match file::read_once(path, MOST_CERTIFICATES) {
+        Ok(bytes) => Ok(Content::new(place, path.to_owned(), bytes)),
+        Err(unreadable) => Err(Problems(vec![Problem {
+            place,
+            value: Some(path.display().to_string()),
+            what: format!("{unreadable}, or make one with `portcullis pki`"),
+        }])),
     }
-    UnusableCredentials::Key(error.to_string())
 }
 
-fn certificates(pem: &[u8], meaning: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = decode(pem)?;
-    let blocks = pem
-        .certificates(meaning)
-        .map_err(|fault| fault.to_string())?;
-    Ok(blocks.iter().map(Block::certificate).collect())
-}
-
-fn decode(pem: &[u8]) -> Result<Pem, String> {
-    Pem::decode(Zeroizing::new(pem.to_vec())).map_err(|fault| fault.to_string())
+/// The CAs that can vouch for a server. One whose key TLS has no use for cannot; none left is a problem.
+fn roots(file: &Content) -> Result<RootCertStore, Problem> {
+    let mut roots = RootCertStore::empty();
+    let mut useless = None;
+    let found = file.certificates("the CAs that issue server certificates")?;
+    for (place, der) in (1..).zip(found.iter().map(Block::certificate)) {
+        let fault = match Certificate::read(&der) {
+            Err(fault) => return Err(file.problem(format!("certificate {place} {fault}"))),
+            Ok(certificate) => certificate.useless_key(),
+        };
+        match fault {
+            Some(fault) => useless = useless.or(Some(format!("certificate {place} {fault}"))),
+            None if roots.add(der.clone()).is_ok() => {}
+            None => {
+                return Err(file.problem(format!(
+                    "certificate {place} cannot vouch for a server; give the certificate of the CA that issued the \
+                     server's"
+                )));
+            }
+        }
+    }
+    match useless {
+        Some(useless) if roots.is_empty() => Err(file.problem(useless)),
+        Some(_) | None => Ok(roots),
+    }
 }

@@ -2,28 +2,25 @@
 //!
 //! Its own file so that the words can be read and mended in one place. Decides nothing.
 
-use rustls::{AlertDescription, CertificateError, ExtendedKeyPurpose};
+use rustls::AlertDescription;
 
 use super::refusal::{Cause, Step};
+use super::untrusted;
 
 /// A row of the table of alerts.
-pub(super) struct AlertRow {
+struct AlertRow {
     alert: AlertDescription,
-    /// As RFC 8446 section 6 writes it.
-    pub(super) name: &'static str,
     meaning: &'static str,
-}
-
-/// The row of an alert, if there is one.
-pub(super) fn alert(alert: AlertDescription) -> Option<&'static AlertRow> {
-    ALERTS.iter().find(|row| row.alert == alert)
 }
 
 /// What this usually means, and what to do.
 pub(super) fn of(step: Step, cause: &Cause) -> &'static str {
     match cause {
-        Cause::Alert(description) => alert(*description).map_or(OTHER_ALERT, |row| row.meaning),
-        Cause::Untrusted(error) => of_certificate(error),
+        Cause::Alert(alert) => {
+            let row = ALERTS.iter().find(|row| row.alert == *alert);
+            row.map_or(OTHER_ALERT, |row| row.meaning)
+        }
+        Cause::Untrusted(error) => untrusted::meaning(error),
         Cause::Status(status) => of_status(*status),
         Cause::TimedOut(_) => of_timeout(step),
         Cause::Reset => of_reset(step),
@@ -67,127 +64,78 @@ const OTHER_ALERT: &str =
 const ALERTS: [AlertRow; 14] = [
     AlertRow {
         alert: AlertDescription::CertificateRequired,
-        name: "certificate_required",
         meaning: "The server wants a client certificate and got none. Give --cert and --key, and leave out \
                   --no-cert.",
     },
     AlertRow {
         alert: AlertDescription::UnknownCA,
-        name: "unknown_ca",
         meaning: "The client certificate does not chain to a CA of the gate's --client-ca; or the gate has \
                   revocation lists and none of them speaks for this certificate, or that one is stale. Let the \
                   right CA issue it, or give the gate that CA or a fresh list.",
     },
     AlertRow {
         alert: AlertDescription::CertificateExpired,
-        name: "certificate_expired",
-        meaning: "The client certificate (or a CA above it) is past its end or not yet good. Issue a new one; if \
-                  its dates look right, compare the clocks.",
+        meaning: "The client certificate has expired or is not yet valid, or a CA above it has or is. Issue a new \
+                  one, or renew that CA; if the dates look right, compare the clocks.",
     },
     AlertRow {
         alert: AlertDescription::CertificateRevoked,
-        name: "certificate_revoked",
-        meaning: "A revocation list of the gate (--client-crl) names the client certificate. Issue a new one.",
+        meaning: "A revocation list of the gate (--client-crl) names the client certificate, or a CA above it. Issue \
+                  a new one.",
     },
     AlertRow {
         alert: AlertDescription::UnsupportedCertificate,
-        name: "unsupported_certificate",
         meaning: "The client certificate is not one for TLS clients: clientAuth is not in its extended key usage. \
                   Issue it as a client's; for one without any such usage the gate has --allow-missing-eku.",
     },
     AlertRow {
         alert: AlertDescription::AccessDenied,
-        name: "access_denied",
         meaning: "The client certificate is good, and no allow rule names it. See what it says with `portcullis \
                   explain --client-cert FILE`, and add an --allow-dns or --allow-uri for it.",
     },
     AlertRow {
         alert: AlertDescription::BadCertificate,
-        name: "bad_certificate",
-        meaning: "The server could not use the client certificate: it is damaged or, with servers other than this \
-                  gate, missing, unknown or expired. Look for the same moment in the server's log.",
+        meaning: "The server could not use the client certificate: it is damaged, has a critical extension that is \
+                  not known or, with servers other than this gate, is missing, unknown or expired. `portcullis \
+                  explain --client-cert FILE` says what this gate finds.",
     },
     AlertRow {
         alert: AlertDescription::CertificateUnknown,
-        name: "certificate_unknown",
-        meaning: "The server does not like the client certificate and does not say why. Look for the same moment \
-                  in its log.",
+        meaning: "The server takes no such certificate from a client. This gate says so of a CA's own certificate \
+                  (`openssl req -x509` makes such: issue one to the client), of one that is not X.509 version 3, \
+                  and of names outside the name constraints of its CA. `portcullis explain --client-cert FILE` says \
+                  which it is; for another server, look at its log.",
     },
     AlertRow {
         alert: AlertDescription::DecryptError,
-        name: "decrypt_error",
         meaning: "A signature did not verify. Usually the client certificate comes from a CA of the same name as \
                   the gate's but with another key, as after making the CA again. Issue the certificate again.",
     },
     AlertRow {
         alert: AlertDescription::HandshakeFailure,
-        name: "handshake_failure",
         meaning: "The two sides have no cipher, key exchange or signature in common; in TLS 1.2 some servers also \
                   say this when the client certificate is missing. Give --cert, or look at the server's TLS \
                   settings.",
     },
     AlertRow {
         alert: AlertDescription::ProtocolVersion,
-        name: "protocol_version",
         meaning: "The server speaks neither TLS 1.3 nor 1.2, or not the one that is left. Look at its TLS \
                   settings (for this gate --tls-min).",
     },
     AlertRow {
         alert: AlertDescription::UnrecognisedName,
-        name: "unrecognized_name",
         meaning: "The server has no certificate for the name that it was asked for. Correct the host or \
                   --server-name.",
     },
     AlertRow {
         alert: AlertDescription::NoApplicationProtocol,
-        name: "no_application_protocol",
         meaning: "The server does not offer HTTP/1.1 over TLS. Is it the right port?",
     },
     AlertRow {
         alert: AlertDescription::InternalError,
-        name: "internal_error",
         meaning: "Something is wrong in the server itself. Look for the same moment in its log.",
     },
 ];
-
-/// Our own verdict on the server.
-fn of_certificate(error: &CertificateError) -> &'static str {
-    if *error == CertificateError::UnknownIssuer {
-        return "The server's certificate does not chain to a CA of --ca. Give the CA that issued it; after a new \
-                CA was made, issue the server's certificate again.";
-    }
-    if *error == CertificateError::BadSignature {
-        return "The server's certificate was signed by a CA of the same name as one of --ca but with another key, \
-                as after making the CA again. Issue it again, or give the other CA.";
-    }
-    if matches!(
-        error,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
-    ) {
-        return "The certificate is for another name than the URL's host. If this is the right server, say with \
-                --server-name which of its names to expect; an IP address must be in the certificate as one.";
-    }
-    if matches!(
-        error,
-        CertificateError::Expired | CertificateError::ExpiredContext { .. }
-    ) {
-        return "The server's certificate (or a CA above it) is past its end. Renew it; if its dates look right, \
-                compare the clocks.";
-    }
-    if matches!(
-        error,
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }
-    ) {
-        return "The server's certificate is not good yet. Compare the clocks.";
-    }
-    if let CertificateError::InvalidPurposeContext { required, .. } = error
-        && *required == ExtendedKeyPurpose::ServerAuth
-    {
-        return "The server presents a certificate that is not for TLS servers: serverAuth is not in its extended \
-                key usage. Issue it as a server's.";
-    }
-    "The server's certificate cannot be used. Look at it with `openssl s_client -connect HOST:PORT -showcerts`."
-}
 
 fn of_status(status: u16) -> &'static str {
     match status {

@@ -12,6 +12,8 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::TlsFacts;
 use super::meanings;
+use super::untrusted;
+use crate::gate::alert_name;
 use crate::identity::printable;
 
 /// Why there is no good answer.
@@ -69,11 +71,11 @@ pub(super) enum Cause {
     TimedOut(Duration),
     #[error("the server sent the alert {} ({})", alert_name(*.0), u8::from(*.0))]
     Alert(AlertDescription),
-    #[error("the server's certificate is not accepted: {}", printable(&.0.to_string()))]
+    #[error("the server's certificate is not accepted: {}", untrusted::what(.0))]
     Untrusted(CertificateError),
     #[error("what answered does not speak TLS")]
     NotTls,
-    #[error("TLS failed: {}", printable(&.0.to_string()))]
+    #[error("TLS failed: {}", tls_reason(.0))]
     Tls(rustls::Error),
     #[error("connection reset")]
     Reset,
@@ -198,6 +200,28 @@ impl Cause {
     }
 }
 
+/// What failed, in words that name no library.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls' error is open-ended"
+)]
+fn tls_reason(error: &rustls::Error) -> &'static str {
+    use rustls::Error;
+    match error {
+        Error::PeerIncompatible(_) => "the server offers nothing that this command speaks",
+        Error::PeerMisbehaved(_) => "the server broke the protocol",
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            "the server sent a message out of turn"
+        }
+        Error::DecryptError => {
+            "what the server sent cannot be decrypted: bytes were changed or lost on the way"
+        }
+        Error::PeerSentOversizedRecord => "the server sent more than TLS allows",
+        Error::NoCertificatesPresented => "the server presented no certificate",
+        _ => "for a reason that has no name",
+    }
+}
+
 /// The other side of a connection threw it away.
 pub(super) fn is_reset(kind: io::ErrorKind) -> bool {
     matches!(
@@ -206,12 +230,4 @@ pub(super) fn is_reset(kind: io::ErrorKind) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
     )
-}
-
-/// The name of RFC 8446 section 6, which is what other programs show.
-pub(in crate::cli) fn alert_name(alert: AlertDescription) -> String {
-    match meanings::alert(alert) {
-        Some(row) => row.name.to_owned(),
-        None => format!("{alert:?}"),
-    }
 }

@@ -3,11 +3,13 @@
 
 mod server;
 
+use std::path::Path;
+
 use rustls::AlertDescription;
 use rustls::pki_types::UnixTime;
 use rustls::version::{TLS12, TLS13};
 
-use self::server::{Reply, Scene, authority, issue, issue_expired};
+use self::server::{Reply, Scene, authority, content, issue, issue_expired};
 use super::*;
 use crate::cli::pki::authority::{Purpose, Revocations};
 use crate::cli::pki::lifetime::lifetime;
@@ -322,24 +324,36 @@ async fn a_closed_port_is_named_as_such() {
 
 #[test]
 fn unusable_files_are_named_with_their_flag() {
-    let scene = Scene::new();
-    let (ca, other) = (scene.ca.cert_pem().as_bytes(), Scene::new());
-    let (one, two) = (
-        scene.client.as_ref().unwrap(),
-        other.client.as_ref().unwrap(),
-    );
-    let client = |cert, key| Some(ClientPem { cert, key });
-    let unusable = |ca, client| Credentials::from_pem(ca, client).err().unwrap();
-    assert!(matches!(unusable(b"", None), UnusableCredentials::Ca(_)));
-    assert!(matches!(
-        unusable(ca, client(b"", one.key_pem.as_bytes())),
-        UnusableCredentials::Cert(_)
-    ));
-    for key in [b"".as_slice(), two.key_pem.as_bytes()] {
-        assert!(matches!(
-            unusable(ca, client(one.cert_pem.as_bytes(), key)),
-            UnusableCredentials::Key(_)
-        ));
+    let (scene, other) = (Scene::new(), Scene::new());
+    let (one, two) = (scene.client.unwrap(), other.client.unwrap());
+    let (cert, key) = (one.cert_pem.as_str(), one.key_pem.as_str());
+    let (ca, other_key) = (scene.ca.cert_pem(), two.key_pem.as_str());
+    for (ca, cert, key, said) in [
+        ("", cert, key, "--ca: \"file\": no PEM block CERTIFICATE"),
+        (
+            "hello",
+            cert,
+            key,
+            "--ca: \"file\": no PEM block CERTIFICATE",
+        ),
+        (ca, "", key, "--cert: \"file\": no PEM block CERTIFICATE"),
+        (ca, cert, "", "--key: \"file\": no PEM block PRIVATE KEY"),
+        (
+            ca,
+            cert,
+            other_key,
+            "--key: \"file\": the key does not belong to the first",
+        ),
+    ] {
+        let client = ClientFiles {
+            cert: content("--cert", cert),
+            key: content("--key", key),
+        };
+        let problems = Credentials::new(&content("--ca", ca), Some(&client))
+            .err()
+            .unwrap();
+        assert!(problems.to_string().starts_with(said), "{said}: {problems}");
+        assert_eq!(problems.0.len(), 1, "{problems}");
     }
 }
 

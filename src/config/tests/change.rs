@@ -1,7 +1,9 @@
 //! A file that is read again: what a running gate follows, and what it says needs a restart.
 
+use std::num::NonZeroUsize;
+
 use super::good_file;
-use crate::config::Config;
+use crate::config::{Chosen, Config, LogFormat};
 
 const FILE: &str = "max_connections = 10
 [tls]
@@ -56,41 +58,61 @@ fn certificates_and_rules_are_followed() {
 
 #[test]
 fn what_is_bound_or_dialled_stays_and_is_told() {
+    let setting = |text: &'static str| ("max_connections = 10", text);
     let cases = [
-        ("listen = '127.0.0.1:1'", "listen = '127.0.0.1:9'", "listen"),
-        ("target = '127.0.0.1:2'", "target = '127.0.0.1:9'", "target"),
         (
-            "name = 'a'",
-            "name = 'a'\nproxy_protocol = 'v2'",
-            "proxy_protocol",
-        ),
-        ("name = 'b'", "name = 'c'", "route \"b\" is gone"),
-        ("name = 'b'", "name = 'c'", "route \"c\" is new"),
-        ("max_connections = 10", "max_connections = 11", "limits"),
-        ("max_connections = 10", "admin = 'off'", "admin"),
-        (
-            "max_connections = 10",
-            "max_connections = 10\nidle_timeout = '9s'",
-            "timeouts",
+            ("listen = '127.0.0.1:1'", "listen = '127.0.0.1:9'"),
+            "route[0].listen at gate.toml:7: listen of route \"a\" changed from 127.0.0.1:1 to 127.0.0.1:9",
         ),
         (
-            "max_connections = 10",
-            "max_connections = 10\nlog_level = 'debug'",
-            "log",
+            ("target = '127.0.0.1:2'", "target = 'unix:/t'"),
+            "--config: target of route \"a\" changed from 127.0.0.1:2 to unix:/t",
         ),
         (
-            "max_connections = 10",
-            "max_connections = 10\nthreads = 3",
-            "threads",
+            ("name = 'a'", "name = 'a'\nproxy_protocol = 'v2'"),
+            "proxy_protocol of route \"a\" changed from off to v2",
         ),
         (
-            "max_connections = 10",
-            "max_connections = 10\nreload_interval = '9s'",
-            "top level",
+            ("name = 'b'", "name = 'c'"),
+            "--config: route \"b\" is gone",
         ),
+        (("name = 'b'", "name = 'c'"), "route \"c\" is new"),
+        (
+            setting("max_connections = 11"),
+            "--config: max_connections changed from 10 to 11; restart the gate",
+        ),
+        (
+            setting("max_connections_per_source = 2"),
+            "max_connections changed from 10 to 4096",
+        ),
+        (
+            setting("max_connections_per_source = 2"),
+            "max_connections_per_source changed from 0 to 2",
+        ),
+        (
+            setting("admin = 'unix:/run/x'"),
+            "admin changed from 127.0.0.1:54900 to unix:/run/x",
+        ),
+        (
+            setting("idle_timeout = '9s'"),
+            "idle_timeout changed from 10m to 9s",
+        ),
+        (
+            setting("max_session = '1h'"),
+            "max_session changed from 0 to 1h",
+        ),
+        (
+            setting("log_level = 'debug'"),
+            "log_level changed from info to debug",
+        ),
+        (
+            setting("reload_interval = '9s'"),
+            "reload_interval changed from 10s to 9s",
+        ),
+        (setting("threads = 900"), " to 900; restart"),
     ];
     let running = good_file(FILE);
-    for (from, to, told) in cases {
+    for ((from, to), told) in cases {
         let (followed, restart) = running.with_trust_of(&changed(from, to));
         let restart: Vec<String> = restart.iter().map(ToString::to_string).collect();
         assert!(
@@ -114,7 +136,7 @@ fn what_is_bound_or_dialled_stays_and_is_told() {
                 routes.collect::<Vec<_>>(),
                 config.limits,
                 config.timeouts,
-                config.threads,
+                config.threads.get(),
             )
         };
         assert_eq!(stays(&followed), stays(&running), "{to}");
@@ -153,4 +175,44 @@ fn rules_of_a_route_that_is_gone_from_the_file_stay_as_they_are() {
     assert_eq!(restart.len(), 1, "{restart:?}");
     assert_eq!(followed.routes.len(), 2);
     assert!(followed.same_trust(&running));
+}
+
+#[test]
+fn what_the_machine_chose_is_no_setting_that_changed() {
+    let running = good_file(FILE);
+    let after = |threads, format| {
+        let mut written = running.clone();
+        written.threads = threads;
+        written.log.format = format;
+        let (_, restart) = running.with_trust_of(&written);
+        restart
+            .iter()
+            .map(|one| one.setting.clone())
+            .collect::<Vec<_>>()
+    };
+    let [fewer, more] = [1, 900].map(|threads| NonZeroUsize::new(threads).expect("not zero"));
+    let (text, json) = (LogFormat::Text, LogFormat::Json);
+    for threads in [fewer, more] {
+        for format in [text, json] {
+            // A CPU quota was changed, the terminal is gone.
+            let chosen = after(Chosen::by_machine(threads), Chosen::by_machine(format));
+            assert_eq!(chosen, [""; 0], "{threads} {format}");
+        }
+    }
+    assert_eq!(
+        after(Chosen::written(more), running.log.format),
+        ["threads"]
+    );
+    let other = if *running.log.format == text {
+        json
+    } else {
+        text
+    };
+    assert_eq!(
+        after(running.threads, Chosen::written(other)),
+        ["log_format"]
+    );
+    // Somebody wrote down what holds already.
+    let same = after(Chosen::written(*running.threads), running.log.format);
+    assert_eq!(same, [""; 0]);
 }

@@ -107,7 +107,7 @@ fn a_target_is_loopback_unless_permitted() {
         wrong_file(&route("a", "0.0.0.0:1", "10.0.0.1:2")),
         [
             "route[0].target at gate.toml:4: \"10.0.0.1:2\": not a loopback address, so plaintext would leave this host; \
-          write 127.0.0.1:PORT or unix:/path, or permit it with unsafe_target = true"
+          write 127.0.0.1:2 or unix:/path, or permit it with unsafe_target = true"
         ]
     );
 }

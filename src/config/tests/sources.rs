@@ -174,8 +174,8 @@ fn every_mistake_of_the_command_line_is_told_at_once() {
         ),
         [
             "--tls-min: \"1\": unknown; write 1.2 or 1.3",
-            "--admin: \"0.0.0.0:1\": not a loopback address, and the admin listener has no TLS; write 127.0.0.1:54900, \
-             unix:/path or off, and lend it to other hosts through a route",
+            "--admin: \"0.0.0.0:1\": not a loopback address, and the admin listener has no TLS; write 127.0.0.1:1, \
+             unix:/path or off, and let other hosts in through a route",
             "--max-connections: \"-1\": not a whole number from 0 to 4294967295; write digits only",
             "PORTCULLIS_DRAIN_TIMEOUT: \"0\": too short; write 1ms or more",
             "PORTCULLIS_LOG_LEVEL: \"INFO\": unknown; write error or warn or info or debug or trace",

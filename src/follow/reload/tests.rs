@@ -10,8 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::*;
 use crate::config::LogFormat;
-use crate::judge::{Finding, Trust, Verified, observe};
+use crate::judge::{Asked, Trust, Verified};
+use crate::trust::load::load;
 use crate::trust::tests::{Ca, Issued, flags};
+use crate::trust::validate::validate;
 
 struct Scene {
     folder: TempDir,
@@ -85,27 +87,29 @@ impl Scene {
     }
 
     /// A session that was made under the current generation, and what the gate keeps of it.
-    fn session(&self) -> (ServerConnection, Verified) {
+    fn session(&self) -> (ServerConnection, Arc<Verified>) {
         let client = self.clients.client("client");
         let generation = self.current();
         let config = generation.route(0).unwrap().server_config();
-        let mut found = None;
+        let mut asked = Asked::default();
         let mut server = ServerConnection::new(config).unwrap();
         let mut peer = peer(&self.servers, &client);
         let mut wire = Vec::new();
         while peer.is_handshaking() || server.is_handshaking() {
             peer.write_tls(&mut wire).unwrap();
             server.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
-            let (taken, finding) = observe(|| server.process_new_packets().map(drop));
-            taken.unwrap();
-            found = finding.or(found);
+            asked
+                .lend(|| server.process_new_packets().map(drop))
+                .unwrap();
             server.write_tls(&mut wire).unwrap();
             peer.read_tls(&mut &*std::mem::take(&mut wire)).unwrap();
             peer.process_new_packets().unwrap();
         }
-        match found {
-            Some(Finding::Admissible(verified)) => (server, verified),
-            finding => unreachable!("{finding:?}"),
+        match asked {
+            Asked::Judged(Ok(verified)) => (server, verified),
+            asked @ (Asked::Nothing | Asked::Shown(_) | Asked::Judged(Err(_))) => {
+                unreachable!("{asked:?}")
+            }
         }
     }
 }
@@ -151,6 +155,38 @@ async fn the_same_files_publish_nothing() {
     }
     assert!(!receiver.has_changed().unwrap());
     assert_eq!(scene.reloader.last().failure(), None);
+}
+
+#[tokio::test]
+async fn a_file_that_has_only_moved_is_a_change() {
+    let mut scene = Scene::new();
+    let path = |name: &str| scene.folder.path().join(name);
+    for (from, to) in [("tls.crt", "moved.crt"), ("ca.crt", "moved-ca.crt")] {
+        std::fs::copy(path(from), path(to)).unwrap();
+    }
+    let named = |name: &str| path(name).display().to_string();
+    let (cert, key, ca) = (named("moved.crt"), named("tls.key"), named("moved-ca.crt"));
+    let (moved, moved_ca) = (path("moved.crt"), path("moved-ca.crt"));
+    let trust = Arc::clone(&scene.current().route(0).unwrap().trust);
+    scene.reloader.flags = Some(flags(&[
+        "--cert",
+        &cert,
+        "--key",
+        &key,
+        "--client-ca",
+        &ca,
+        "--allow-dns",
+        "client",
+    ]));
+    scene.look().await;
+    let current = scene.current();
+    assert_eq!(current.number, 2);
+    assert_eq!(current.server.path, moved);
+    assert_eq!(current.client_cas[0].facts.path, moved_ca);
+    assert!(
+        Arc::ptr_eq(&trust, &current.route(0).unwrap().trust),
+        "what vouches is the same"
+    );
 }
 
 #[tokio::test]

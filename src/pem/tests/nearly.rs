@@ -145,7 +145,7 @@ fn a_block_that_lost_a_part() {
     let second = |(number, _): &(usize, &str)| *number != 2;
     let lines = two.next.lines().enumerate().filter(second);
     let no_line: String = lines.map(|(_, line)| format!("{line}\n")).collect();
-    two.refused(BEGIN, &no_line, "says that it has 154");
+    two.refused(BEGIN, &no_line, "is cut short: 106 of the 154");
     two.refused(BEGIN, "\0\0\0\0", "NUL bytes");
     two.body("AgIC", "\0\0\0\0", "a NUL byte");
 }
@@ -164,7 +164,11 @@ fn a_text_that_is_no_base64_of_der() {
     two.body("AgIC", "Ag=C", "goes on after the `=`");
     two.body("Ag==", "Ah==", "does not come out even");
     let longer = [&signed(148, 2)[..], &[0]].concat();
-    two.block("CERTIFICATE", &longer, "has 155 bytes");
+    two.block(
+        "CERTIFICATE",
+        &longer,
+        "has more after the end of its DER: 1 of 155",
+    );
     two.block("CERTIFICATE", &[0xff; 9], "does not hold DER");
     two.block("CERTIFICATE", &pkcs8(), "label it PRIVATE KEY");
     two.block("CERTIFICATE", &signed(9, 1)[2..], "is no CERTIFICATE");
@@ -209,7 +213,7 @@ fn what_is_no_pem_is_told_as_what_it_is() {
         (
             "nothing",
             vec![],
-            "the file is empty; it must hold what it should",
+            "in it: the file is empty; it must hold what it should",
         ),
         (
             "text",

@@ -66,31 +66,68 @@ fn a_client_below_a_revoked_intermediate_is_refused() {
         middle.revoking(&[]),
         spared.revoking(&[]),
     ];
-    // A list must be signed by a CA of the bundle, so the intermediates are in it too; then they are what is trusted.
-    // With the root alone, its list is the only one there can be.
+    // The issuing CAs are met only when a client sends them; their lists wait until then.
+    let clients = [below(&middle), below(&spared)];
     let (mounted, _target, fared) = with_lists(
-        lists[0].as_bytes(),
+        lists.concat().as_bytes(),
         &root.pem,
         "",
-        &[&below(&middle), &below(&spared)],
+        &[&clients[0], &clients[1]],
     );
-    println!("{fared:?}");
-    assert_eq!(
-        fared[0],
-        Err(Ending::Alert(AlertDescription::CertificateRevoked))
-    );
+    let revoked = AlertDescription::CertificateRevoked;
+    assert_eq!(fared, [Err(Ending::Alert(revoked)), Ok(())]);
+    let told = events(&mounted.gate, "configuration");
+    let waits = |list: &str| {
+        let said = told.iter().map(|r| text(r, "message"));
+        said.filter(|said| said.contains("waits"))
+            .any(|said| said.contains(list))
+    };
     assert!(
-        fared[1].is_err(),
-        "nobody speaks for what the good intermediate issued"
+        waits("a revoked intermediate") && waits("a good intermediate"),
+        "{told:?}"
     );
-    let reasons: Vec<_> = mounted
-        .gate
-        .records(2)
-        .iter()
-        .map(|r| text(r, "reason").to_owned())
-        .collect();
-    assert!(reasons[0].contains("revoked"), "{reasons:?}");
-    assert!(reasons[1].contains("no revocation list"), "{reasons:?}");
+    let records = mounted.gate.records(2);
+    let reason = text(&records[0], "reason");
+    assert_eq!(
+        reason,
+        "the intermediate CA \"CN=a revoked intermediate\" is revoked"
+    );
+    // A CA of the bundle that another one of it revokes vouches for nobody.
+    let bundle = [&*root.pem, &*middle.pem, &*spared.pem].concat();
+    let (mounted, _target, fared) = with_lists(
+        lists.concat().as_bytes(),
+        &bundle,
+        "",
+        &[&clients[0], &clients[1]],
+    );
+    assert_eq!(fared, [Err(Ending::Alert(revoked)), Ok(())]);
+    let told = events(&mounted.gate, "configuration");
+    let left_out = |r: &Value| {
+        text(r, "message").contains("is left out: \"CN=a revoked intermediate\" is revoked")
+    };
+    assert!(told.iter().any(left_out), "{told:?}");
+}
+
+#[test]
+fn a_list_whose_issuer_nobody_met_opens_nothing_and_blocks_nothing() {
+    let (ours, gone) = (Authority::root("ours"), Authority::root("gone"));
+    let good = ours.client("good");
+    let lists = [ours.revoking(&[]), gone.revoking(&[])].concat();
+    let (_mounted, _target, fared) = with_lists(lists.as_bytes(), &ours.pem, "", &[&good]);
+    assert_eq!(fared, [Ok(())]);
+    let lists = gone.revoking(&[]);
+    let (mounted, target, fared) = with_lists(lists.as_bytes(), &ours.pem, "", &[&good]);
+    assert!(fared[0].is_err() && target.accepts() == 0);
+    let told = events(&mounted.gate, "configuration");
+    for what in [
+        "\"CN=gone\" waits",
+        "no revocation list is signed by \"CN=ours\"",
+    ] {
+        assert!(
+            told.iter().any(|r| text(r, "message").contains(what)),
+            "{what}: {told:?}"
+        );
+    }
 }
 
 #[test]
@@ -127,11 +164,13 @@ fn a_stale_list_refuses_or_counts_as_the_operator_says() {
     for setting in ["", "stale_crl = \"refuse\"\n"] {
         let (mounted, target, fared) =
             with_lists(list.as_bytes(), &ca.pem, setting, &[&good, &bad]);
-        println!("{setting:?}: {fared:?}");
-        assert!(fared[0].is_err() && fared[1].is_err(), "{fared:?}");
+        // What a stale list does not name is unknown; what it names is revoked.
+        assert_eq!(fared[0], Err(Ending::Alert(AlertDescription::UnknownCA)));
+        assert_eq!(fared[1], revoked);
         assert_eq!(target.accepts(), 0);
-        let reason = text(&mounted.gate.records(1)[0], "reason").to_owned();
-        assert!(reason.contains("stale since"), "{reason}");
+        let records = mounted.gate.records(2);
+        let stale = |r: &Value| text(r, "reason").contains("stale since");
+        assert!(records.iter().any(stale), "{records:?}");
         let warned = events(&mounted.gate, "configuration");
         assert!(
             warned.iter().any(|r| text(r, "message").contains("stale")),

@@ -170,6 +170,31 @@ impl Connection {
         Self { stream }
     }
 
+    /// Connects and sends all that the client's side of the handshake makes but for the last bytes.
+    pub(crate) fn open_but_for(
+        address: SocketAddr,
+        config: Arc<ClientConfig>,
+        bytes: usize,
+    ) -> Self {
+        let tls = ClientConnection::new(config, server_name()).expect("a configuration");
+        let socket = TcpStream::connect(address).expect("the gate accepts");
+        patient(&socket.try_clone().expect("a descriptor is left").into());
+        let mut stream = StreamOwned::new(tls, socket);
+        let (tls, socket) = (&mut stream.conn, &mut stream.sock);
+        tls.write_tls(socket).expect("the gate reads");
+        while tls.is_handshaking() {
+            tls.read_tls(socket).expect("the gate answers");
+            tls.process_new_packets().expect("a handshake");
+        }
+        let mut flight = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut flight).expect("a vector takes all");
+        }
+        flight.truncate(flight.len() - bytes);
+        socket.write_all(&flight).expect("the gate reads");
+        Self { stream }
+    }
+
     /// Connects with a handshake whose bytes arrive one at a time.
     pub(crate) fn open_slowly(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         let tls = ClientConnection::new(config, server_name()).expect("a configuration");

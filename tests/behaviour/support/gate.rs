@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +19,21 @@ use super::{PATIENCE, eventually, http};
 
 /// The program under test.
 pub(crate) const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
+
+/// The program of the image, as `make static` built it.
+pub(crate) fn static_program() -> PathBuf {
+    /// The Makefile sets it.
+    const VARIABLE: &str = "STATIC_PORTCULLIS";
+    let path = std::env::var_os(VARIABLE).map(PathBuf::from).unwrap_or_else(|| {
+        panic!("{VARIABLE} is not set: run `make test` or `make behaviour`, or set it to what `make static` built")
+    });
+    assert!(
+        path.is_file(),
+        "{VARIABLE}: {}: no such file",
+        path.display()
+    );
+    path
+}
 
 /// `portcullis` with none of this process's `PORTCULLIS_…` variables.
 pub(crate) fn portcullis() -> Command {

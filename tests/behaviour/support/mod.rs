@@ -4,6 +4,7 @@
 //! over. Everything listens on loopback, on a port that the kernel chose, and dies with the value that owns it.
 
 pub(crate) mod client;
+pub(crate) mod craft;
 pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod peers;

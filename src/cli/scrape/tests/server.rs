@@ -19,7 +19,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cli::pki::authority::{Authority, Issued, Names, Purpose};
 use crate::cli::pki::lifetime::lifetime;
-use crate::cli::scrape::{ClientPem, Credentials, Refusal, Request, get};
+use crate::cli::scrape::{ClientFiles, Credentials, Refusal, Request, get};
+use crate::config::Place;
+use crate::trust::load::Content;
 
 /// What happens once a connection is there.
 pub(super) enum Reply {
@@ -92,6 +94,12 @@ pub(super) fn issue_expired(ca: &Authority, purpose: Purpose) -> Issued {
     ca.issue(purpose, &names, validity).unwrap()
 }
 
+/// A file that was never on disk.
+pub(super) fn content(flag: &'static str, text: &str) -> Content {
+    let bytes = text.as_bytes().to_vec().into();
+    Content::new(Place::Flag(flag), "file".into(), bytes)
+}
+
 impl Scene {
     /// All is well.
     pub(super) fn new() -> Self {
@@ -157,12 +165,12 @@ impl Scene {
     }
 
     pub(super) fn credentials(&self) -> Credentials {
-        let client = self.client.as_ref().map(|client| ClientPem {
-            cert: client.cert_pem.as_bytes(),
-            key: client.key_pem.as_bytes(),
+        let client = self.client.as_ref().map(|client| ClientFiles {
+            cert: content("--cert", &client.cert_pem),
+            key: content("--key", &client.key_pem),
         });
-        let ca = self.trusted.as_bytes();
-        Credentials::with_versions(ca, client, &self.client_versions).unwrap()
+        let ca = content("--ca", &self.trusted);
+        Credentials::with_versions(&ca, client.as_ref(), &self.client_versions).unwrap()
     }
 
     /// Serves one connection and returns the request, if it came to one.
