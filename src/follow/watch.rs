@@ -113,7 +113,7 @@ impl Hints {
         }
     }
 
-    /// True if the kernel reports changes. Never so before the first [`arm`](Self::arm).
+    /// True if the kernel reports changes in every folder. Never so before the first [`arming`](Self::arming).
     pub fn are_reported(&self) -> bool {
         self.folders.is_some() && self.told.is_empty()
     }
