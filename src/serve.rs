@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use self::workers::{Ended, Workers, runtime, worker};
 use crate::admin::{self, Listener};
 use crate::config::{Admin, Config, Flags, Problems};
+use crate::file::reader::{NoAnswer, Reader};
 use crate::follow::exposed::Lookout;
 use crate::follow::reload::Reloader;
 use crate::follow::watch::Hints;
@@ -34,6 +35,9 @@ pub enum Error {
     /// A file that the configuration names is unusable; nothing was served.
     #[error(transparent)]
     Unusable(#[from] Problems),
+    /// The files could not be read at all; nothing was served.
+    #[error(transparent)]
+    Unread(#[from] NoAnswer),
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -61,22 +65,20 @@ pub enum Error {
 ///
 /// # Errors
 /// If it cannot start; once it serves, it ends only when asked to.
-pub fn run(config: Config, flags: Flags) -> Result<(), Error> {
-    telemetry::log::start(config.log);
-    harden::protect_memory();
+pub fn run(flags: Flags) -> Result<(), Error> {
     // Not on the main thread: what a burst leaves in the program's own heap, glibc keeps; a thread's arena it gives back.
-    let first = worker().spawn(move || until_stopped(config, flags))?;
+    let first = worker().spawn(move || until_stopped(flags))?;
     first
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Serves on this thread, and on others if there are to be more, until a signal stops it.
-fn until_stopped(config: Config, flags: Flags) -> Result<(), Error> {
+fn until_stopped(flags: Flags) -> Result<(), Error> {
     runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let running = tokio::select! {
-            running = start(config, Some(flags)) => running?,
+            running = start_as_written(flags) => running?,
             () = signals.next() => return Ok(()),
         };
         signals.next().await;
@@ -92,6 +94,15 @@ fn until_stopped(config: Config, flags: Flags) -> Result<(), Error> {
         }
         Ok(())
     })
+}
+
+async fn start_as_written(flags: Flags) -> Result<Running, Error> {
+    let mut reader = Reader::default();
+    let written = flags.clone();
+    let config = reader.run(move || Config::parse(&written)).await??;
+    telemetry::log::start(config.log);
+    harden::protect_memory();
+    start_with(reader, config, Some(flags)).await
 }
 
 /// SIGTERM and SIGINT, which mean the same.
@@ -136,13 +147,23 @@ pub struct Running {
 /// # Errors
 /// If a file is unusable or a listener cannot be bound; then nothing is served.
 pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Error> {
+    start_with(Reader::default(), config, flags).await
+}
+
+async fn start_with(
+    mut reader: Reader,
+    config: Config,
+    flags: Option<Flags>,
+) -> Result<Running, Error> {
     let fixed = Fixed::of(&config);
     // Asked for first: a SIGHUP that comes early must not end the process.
     let hangup = signal(SignalKind::hangup())?;
+    let judged = config.clone();
+    let judge = move || validate(&judged, &load(&judged.tls)?, None, SystemTime::now());
     let Validated {
         generation,
         warnings,
-    } = validate(&config, &load(&config.tls)?, None, SystemTime::now())?;
+    } = reader.run(judge).await??;
     for warning in &warnings {
         tracing::warn!(event = "configuration", "{warning}");
     }
@@ -170,7 +191,13 @@ pub async fn start(config: Config, flags: Option<Flags>) -> Result<Running, Erro
     metrics.limits_lowered(lowered);
     let sessions = Sessions::default();
     let lookout = Lookout::new(&config, listening.clone(), Arc::clone(&metrics));
-    let reloader = Reloader::new(flags, config.clone(), generation, Arc::clone(&metrics));
+    let reloader = Reloader::new(
+        reader,
+        flags,
+        config.clone(),
+        generation,
+        Arc::clone(&metrics),
+    );
     let generations = reloader.generations();
     let fitted_limits = limits;
     let (limits, turns) = (Limits::new(&limits), Turns::new(*config.threads));

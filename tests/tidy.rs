@@ -20,18 +20,18 @@ const LAYERS: &[&[&str]] = &[
     &["judge"],
     &["policy"],
     &["identity", "lifecycle", "places"],
-    &["crypto"],
+    &["crypto", "file", "pem"],
 ];
 
-/// Where tasks and threads may be started: the two loops that accept, the root that owns them, and the demonstration,
-/// which is a small root of its own.
+/// Where tasks and threads may be started: the two loops that accept, the root that owns them, the thread that reads
+/// files, and the demonstration, which is a small root of its own.
 const SPAWNERS: &[&str] = &[
     "src/gate/accept.rs",
     "src/admin.rs",
     "src/serve/workers.rs",
     "src/serve.rs",
     "src/follow/exposed.rs",
-    "src/follow/reload.rs",
+    "src/file/reader.rs",
     "src/cli/demo/",
 ];
 

@@ -12,6 +12,7 @@ use rustls::pki_types::UnixTime;
 use super::Failure;
 use super::sheet::{Sheet, counted, expiry};
 use crate::config::{Config, Flags, Limits, Problems, ProxyProtocol, Route, Timeouts, TlsVersion};
+use crate::file::reader::run_once;
 use crate::identity::printable;
 use crate::policy::Allow;
 use crate::trust::load::{Files, load};
@@ -58,8 +59,12 @@ impl Check {
     /// # Errors
     /// With every problem that `serve` would refuse to start for.
     pub fn run(&self) -> Result<(), Failure> {
-        let found = Found::new(&self.flags)?;
-        let traps = traps::all(&found.config);
+        let flags = self.flags.clone();
+        let (found, traps) = run_once(move || {
+            let found = Found::new(&flags)?;
+            let traps = traps::all(&found.config);
+            Ok::<_, Problems>((found, traps))
+        })??;
         let now = UnixTime::now();
         report(&found, &traps, now)
             .print()
@@ -75,7 +80,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Takes the steps of `serve` up to the point where it would bind.
+    /// Takes the steps of `serve` up to the point where it would bind. For a thread that may hang.
     pub(super) fn new(flags: &Flags) -> Result<Self, Problems> {
         let config = Config::parse(flags)?;
         let files = load(&config.tls)?;

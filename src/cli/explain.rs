@@ -3,11 +3,9 @@
 //! The configuration of `serve` and a client's certificate in; a verdict for each route out. Asks the very function
 //! that the TLS verifier asks, so that the answer cannot differ. Connects to nothing and needs no client key.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ExtendedKeyUsage;
@@ -17,9 +15,12 @@ use super::Failure;
 use super::check::{Found, admits};
 use super::sheet::{Sheet, counted, expiry};
 use crate::config::{Flags, Place, Problem, Problems, Route};
+use crate::file::reader::run_once;
+use crate::file::{self, MOST_CERTIFICATES};
 use crate::gate::alert_name;
 use crate::identity::{Client, printable, rfc3339};
 use crate::judge::Chain;
+use crate::pem::{Block, Pem};
 use crate::policy::SpkiPin;
 use crate::trust::RouteTrust;
 
@@ -75,8 +76,11 @@ impl Explain {
     }
 
     fn explain(&self) -> Result<(Sheet, ExitCode), Failure> {
-        let found = Found::new(&self.flags)?;
-        let chain = read(&self.client_cert)?;
+        let (flags, client_cert) = (self.flags.clone(), self.client_cert.clone());
+        let (found, chain) = run_once(move || {
+            let found = Found::new(&flags)?;
+            Ok::<_, Problems>((found, read(&client_cert)?))
+        })??;
         let routes = self.routes(&found)?;
         let now = UnixTime::now();
         let mut sheet = Sheet::default();
@@ -132,16 +136,13 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problems> {
             what,
         }])
     };
-    let bytes = fs::read(path)
-        .map_err(|error| problem(format!("{error}; name the client's PEM certificate")))?;
-    let chain = CertificateDer::pem_slice_iter(&bytes)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| problem(format!("{error}; it must hold PEM certificates")))?;
-    if chain.is_empty() {
-        let what =
-            "no PEM block CERTIFICATE in it; name the client's certificate, not its key, in PEM";
-        return Err(problem(what.to_owned()));
-    }
+    let bytes = file::read_once(path, MOST_CERTIFICATES)
+        .map_err(|unreadable| problem(unreadable.to_string()))?;
+    let pem = Pem::decode(bytes).map_err(|fault| problem(fault.to_string()))?;
+    let blocks = pem
+        .certificates("the client's certificate, leaf first")
+        .map_err(|fault| problem(fault.to_string()))?;
+    let chain: Vec<_> = blocks.iter().map(Block::certificate).collect();
     match issued_by_first(&chain) {
         None => Ok(chain),
         Some(number) => Err(problem(format!(

@@ -20,7 +20,8 @@ use self::explain::Explain;
 use self::pki::Pki;
 use self::probe::Probe;
 use self::scrape::Scrape;
-use crate::config::{Config, Flags, Problems};
+use crate::config::{Flags, Problems};
+use crate::file::reader::NoAnswer;
 use crate::serve;
 
 /// An mTLS gate for ports that listen on loopback only
@@ -103,7 +104,7 @@ struct ServeArgs {
 /// Runs the command; what went wrong is left to the caller to [report](Failure::report).
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
-        Command::Serve(ServeArgs { flags }) => serve::run(Config::parse(&flags)?, flags)?,
+        Command::Serve(ServeArgs { flags }) => serve::run(flags)?,
         Command::Demo(demo) => return demo.run().map_err(Failure::Running),
         Command::Check(check) => check.run()?,
         Command::Explain(explain) => return explain.run(),
@@ -154,10 +155,17 @@ impl From<Problems> for Failure {
     }
 }
 
+impl From<NoAnswer> for Failure {
+    fn from(error: NoAnswer) -> Self {
+        Self::Unusable(error.into())
+    }
+}
+
 impl From<serve::Error> for Failure {
     fn from(error: serve::Error) -> Self {
         match error {
             serve::Error::Unusable(problems) => Self::Problems(problems),
+            serve::Error::Unread(error) => error.into(),
             serve::Error::Bind(_) | serve::Error::Descriptors { .. } | serve::Error::System(_) => {
                 Self::Running(error.into())
             }

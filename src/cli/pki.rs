@@ -8,6 +8,7 @@ mod arguments;
 pub mod authority;
 mod files;
 pub mod lifetime;
+mod read;
 mod revoke;
 pub mod serial;
 mod subject;
@@ -15,7 +16,6 @@ mod subject;
 mod tests;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use rustls::pki_types::UnixTime;
-use zeroize::Zeroizing;
 
 use self::arguments::{days, dns_name, folder_name, subject_text, uri};
 use self::authority::{Authority, Names, Purpose};
 use self::files::{Existing, NewFile};
 use self::lifetime::lifetime;
 use self::revoke::Revoke;
+use crate::file::{self, MOST_CERTIFICATES, Unreadable};
 use crate::identity::printable;
 
 /// What the commands say at the end.
@@ -274,22 +274,18 @@ impl Issue {
 
 fn load(dir: &Path) -> anyhow::Result<Authority> {
     let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
-    let read = |path: &Path| match fs::read_to_string(path) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(anyhow!(
+    let read = |path: &Path| match file::read(path, MOST_CERTIFICATES) {
+        Ok(pem) => Ok(pem),
+        Err(Unreadable::Missing(_)) => Err(anyhow!(
             "{}: there is no CA; run `portcullis pki init --dir {}` first",
             path.display(),
             dir.display()
         )),
-        Err(error) => Err(error).with_context(|| unreadable(path)),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
     };
     let (cert, key) = (read(&cert_path)?, read(&key_path)?);
     Authority::from_pem(&cert, &key)
         .with_context(|| format!("{} and {}", cert_path.display(), key_path.display()))
-}
-
-fn unreadable(path: &Path) -> String {
-    format!("{}: cannot be read", path.display())
 }
 
 fn existing(force: bool) -> Existing {

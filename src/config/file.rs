@@ -3,7 +3,6 @@
 //! Walks the parsed document rather than deserialising it, so that an unknown key or a wrong type is noted with its
 //! line and reading goes on. Opens the file that `--config` names and no other.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,10 @@ use super::setting::{Kind, Reader, Source as _};
 use super::settings::{AllowSettings, RouteSettings, SharedSettings, TlsSettings};
 use super::table::{Document, Table};
 use super::{Located, Problem, value};
+use crate::file;
+
+/// Ten thousand rules fit many times; a log named by mistake does not fill the memory.
+const LARGEST: u64 = 16 << 20;
 
 /// What a file says.
 #[derive(Debug)]
@@ -37,26 +40,14 @@ pub(super) fn read(written: &Located<String>) -> Result<String, Problem> {
             ..problem(what)
         });
     }
-    read_bounded(Path::new(&written.value)).map_err(|error| {
-        problem(format!(
-            "cannot be read: {error}; check the path and the mount"
-        ))
+    let mut bytes = file::read(Path::new(&written.value), LARGEST)
+        .map_err(|unreadable| problem(unreadable.to_string()))?;
+    String::from_utf8(std::mem::take(&mut *bytes)).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(valid);
+        let line = 1 + before.filter(|byte| **byte == b'\n').count();
+        problem(format!("line {line} is not UTF-8; write the file as UTF-8"))
     })
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<String> {
-    // Ten thousand rules fit many times; a device or a log named by mistake does not fill the memory.
-    const LARGEST: u64 = 16 << 20;
-    let mut text = String::new();
-    let read = std::fs::File::open(path)?
-        .take(LARGEST + 1)
-        .read_to_string(&mut text)?;
-    if read as u64 > LARGEST {
-        return Err(std::io::Error::other(format!(
-            "larger than {LARGEST} bytes"
-        )));
-    }
-    Ok(text)
 }
 
 /// Parses the text of a file; `None` if it is not TOML at all.

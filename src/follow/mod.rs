@@ -2,5 +2,6 @@
 //! has them judged and publishes. Never sees a client.
 
 pub mod exposed;
+mod look;
 pub mod reload;
 pub mod watch;

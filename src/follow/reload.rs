@@ -1,9 +1,10 @@
 //! Keeps the published generation in step with the files: a hint, one consistent read, a judgement, one swap.
 //!
 //! A bad set is refused as a whole, and the last good generation serves on. An update that is seen half-way is waited
-//! out. Reading and judging happen off the data path; a panic there costs a reload, not the process.
+//! out. Whatever touches a file, and the judging, happens on the reader's thread: a file that hangs is a failed reload,
+//! and a panic there costs a reload, not the process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -11,23 +12,23 @@ use rustls::pki_types::UnixTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::look::{Look, Looking};
 use super::watch::{Hint, Hints};
-use crate::config::{Config, Flags, Located, Problems, Tls, Waiting};
+use crate::config::{Config, Flags, Tls, Waiting};
+use crate::file::reader::Reader;
 use crate::identity::Validity;
 use crate::telemetry::{Metrics, Summary};
 use crate::trust::Generation;
-use crate::trust::load::load;
-use crate::trust::validate::{Validated, validate};
+use crate::trust::validate::Validated;
 
 /// How long an update may be half-done before that is called a failure.
 const PATIENCE: Duration = Duration::from_millis(800);
 const RETRY: Duration = Duration::from_millis(100);
-/// Files that are not replaced as one must stay the same for this long: a writer may be in the middle of one.
-const STILL: Duration = Duration::from_millis(50);
 
 /// Publishes generations.
 #[derive(Debug)]
 pub struct Reloader {
+    reader: Reader,
     /// The command line, which names the configuration file that is read again; without it, `config` stands.
     flags: Option<Flags>,
     /// What the published generation was made with. Listeners and targets stay as they were at the start.
@@ -88,17 +89,10 @@ impl LastReload {
     }
 }
 
-/// What one look at the files led to.
-struct Look {
-    /// What else was changed and is not followed.
-    restart: Vec<Waiting>,
-    /// A generation to publish, unless everything is as it was.
-    changed: Option<Box<(Config, Validated)>>,
-}
-
 impl Reloader {
     /// Starts from a generation that was made of `config`, which `flags` led to.
     pub fn new(
+        reader: Reader,
         flags: Option<Flags>,
         config: Config,
         first: Generation,
@@ -106,6 +100,7 @@ impl Reloader {
     ) -> Self {
         metrics.published(&summary(&first));
         Self {
+            reader,
             flags,
             config,
             published: watch::Sender::new(Arc::new(first)),
@@ -135,11 +130,15 @@ impl Reloader {
             let summary = summary(&self.published.borrow());
             self.metrics.stands(&summary);
             self.metrics.watching(hints.are_reported());
-            hint = hints.next().await;
+            hint = tokio::select! {
+                hint = hints.next() => hint,
+                () = self.reader.freed() => Hint::Timer,
+            };
         }
     }
 
-    fn arm(&self, hints: &mut Hints) {
+    /// Every file that a change of which is to be followed.
+    fn followed(&self) -> Vec<PathBuf> {
         let Tls {
             cert,
             key,
@@ -147,26 +146,18 @@ impl Reloader {
             client_crl,
             ..
         } = &self.config.tls;
-        let tls = [cert, key]
-            .into_iter()
-            .chain(client_ca)
-            .chain(client_crl)
-            .map(|located: &Located<PathBuf>| &*located.value);
-        let file = self
-            .flags
-            .as_ref()
-            .and_then(Flags::config)
-            .map(|located| Path::new(&located.value));
-        hints.arm(tls.chain(file));
+        let tls = [cert, key].into_iter().chain(client_ca).chain(client_crl);
+        let file = self.flags.as_ref().and_then(Flags::config);
+        tls.map(|located| located.value.clone())
+            .chain(file.map(|located| PathBuf::from(&located.value)))
+            .collect()
     }
 
     /// Looks until the files are unchanged, or changed and good, or bad for longer than an update takes.
     async fn follow(&mut self, mut hint: Hint, hints: &mut Hints) {
         let deadline = Instant::now() + PATIENCE;
         let reason = loop {
-            // Before every look: a folder that comes back is another one.
-            self.arm(hints);
-            match self.look().await {
+            match self.look(hints).await {
                 Ok(look) => {
                     let before = self.config.clone();
                     self.take(look, hint);
@@ -193,21 +184,31 @@ impl Reloader {
         }
     }
 
-    async fn look(&self) -> Result<Look, String> {
-        let (flags, config) = (self.flags.clone(), self.config.clone());
-        let current = Arc::clone(&self.published.borrow());
-        let look = tokio::task::spawn_blocking(move || look(flags.as_ref(), &config, &current));
-        match look.await {
-            Ok(look) => look.map_err(|problems| problems.to_string()),
-            Err(_) => Err(
-                "a bug ended the reading of the files; please report it with the panic in this log"
-                    .to_owned(),
-            ),
+    async fn look(&mut self, hints: &mut Hints) -> Result<Look, String> {
+        let looking = Looking {
+            flags: self.flags.clone(),
+            config: self.config.clone(),
+            published: self.published.subscribe(),
+            // Before every look: a folder that comes back is another one.
+            arming: hints.arming(self.followed()),
+        };
+        let looked = self.reader.run(move || looking.arm_and_look()).await;
+        let (armed, look) = looked.map_err(|error| error.to_string())?;
+        if let Some(armed) = armed {
+            hints.armed(armed);
         }
+        look.map_err(|problems| problems.to_string())
     }
 
     fn take(&mut self, look: Look, hint: Hint) {
-        self.last.note(None);
+        if self.last.note(None) {
+            let generation = self.published.borrow().number;
+            tracing::info!(
+                event = "reload_mended",
+                generation,
+                "what failed to reload is good again"
+            );
+        }
         self.metrics.reload_failing(false);
         self.tell_restart(look.restart);
         match look.changed {
@@ -310,35 +311,20 @@ fn first_to_end(lives: impl Iterator<Item = Validity>) -> Option<Validity> {
     lives.min_by_key(|life| life.not_after)
 }
 
-/// Reads, compares, judges. Blocks.
-fn look(flags: Option<&Flags>, config: &Config, current: &Generation) -> Result<Look, Problems> {
-    let followed = || match flags {
-        Some(flags) => Ok(config.with_trust_of(&Config::parse(flags)?)),
-        None => Ok::<_, Problems>((config.clone(), Vec::new())),
-    };
-    let (wanted, restart) = followed()?;
-    let files = load(&wanted.tls)?;
-    let same_rules = wanted.same_trust(config);
-    if same_rules && files.digest() == *current.digest() {
-        return Ok(Look {
-            restart,
-            changed: None,
-        });
-    }
-    if !(same_rules && files.atomic) {
-        std::thread::sleep(STILL);
-        let (again, _) = followed()?;
-        if !again.same_trust(&wanted) || load(&wanted.tls)?.digest() != files.digest() {
-            return Err(Problems(vec![files.cert.problem(
-                "the files do not stand still; have each replaced in one step",
-            )]));
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "a bug ended the following of the files; restart the gate, and report it with the panic in this log";
+            self.metrics.reload_failed();
+            self.metrics.reload_failing(true);
+            self.last.note(Some(reason.to_owned()));
+            tracing::error!(
+                event = "reload_failed",
+                reason,
+                "no change takes effect any more"
+            );
         }
     }
-    let validated = validate(&wanted, &files, Some(current), SystemTime::now())?;
-    Ok(Look {
-        restart,
-        changed: Some(Box::new((wanted, validated))),
-    })
 }
 
 #[cfg(test)]

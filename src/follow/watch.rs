@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -14,6 +15,8 @@ use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+
+use crate::file;
 
 /// An update is several operations; looking waits until they have come in, and many hints make one look.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -28,7 +31,8 @@ pub struct Hints {
     folders: Option<Folders>,
     timer: Interval,
     hangup: Signal,
-    told: bool,
+    /// What is not watched and has been told; empty is the name of all.
+    told: BTreeSet<PathBuf>,
 }
 
 /// Who gave the hint.
@@ -43,7 +47,7 @@ pub enum Hint {
 }
 
 impl Hints {
-    /// Hints every `interval`, at each SIGHUP, and, once [armed](Self::arm), at each change. `hangup` is asked for
+    /// Hints every `interval`, at each SIGHUP, and, once [armed](Self::armed), at each change. `hangup` is asked for
     /// early by the caller: until then the signal ends the process.
     pub fn new(interval: Duration, hangup: Signal) -> Self {
         let mut timer = interval_at(Instant::now() + interval, interval);
@@ -52,27 +56,66 @@ impl Hints {
             folders: None,
             timer,
             hangup,
-            told: false,
+            told: BTreeSet::new(),
         }
     }
 
-    /// Watches the folders that lead to these files now. To be called before the files are read: what changes while
-    /// they are read is then a hint.
-    pub fn arm<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) {
-        let folders = self.folders.take().map_or_else(Folders::none, Ok);
-        match folders.and_then(|folders| folders.watch(files)) {
-            Ok(folders) => self.folders = Some(folders),
-            Err(error) if !self.told => {
-                self.told = true;
-                tracing::warn!(event = "not_watching", %error, "files are looked at every --reload-interval only");
+    /// What it takes to watch the folders that lead to these files now. To be done before the files are read: what
+    /// changes while they are read is then a hint. What was reported before is forgotten here, and nothing that comes
+    /// later: whatever changes while the folders are found is a hint, too.
+    pub fn arming(&mut self, files: Vec<PathBuf>) -> Option<Arming> {
+        if self.folders.is_none() {
+            match Folders::none() {
+                Ok(folders) => self.folders = Some(folders),
+                Err(error) => {
+                    let why = match Errno::from_io_error(&error) {
+                        Some(Errno::MFILE) => {
+                            "the user has no inotify instance left; raise fs.inotify.max_user_instances"
+                        }
+                        _ => &*error.to_string(),
+                    };
+                    self.tell(Path::new(""), why);
+                }
             }
-            Err(_) => {}
+        }
+        let folders = self.folders.as_ref()?;
+        folders.forget();
+        Some(Arming {
+            instance: Arc::clone(folders.instance.get_ref()),
+            files,
+        })
+    }
+
+    /// Keeps what is watched now, and nothing else any more.
+    pub fn armed(&mut self, armed: Armed) {
+        if let Some(folders) = &mut self.folders {
+            folders.keep(armed.watches);
+        }
+        self.told.retain(|told| {
+            let fails = |(folder, _): &(PathBuf, _)| folder == told;
+            armed.failed.iter().any(fails)
+        });
+        for (folder, why) in armed.failed {
+            self.tell(&folder, &why);
         }
     }
 
-    /// True if the kernel reports changes. Never so before the first [`arm`](Self::arm).
+    fn tell(&mut self, folder: &Path, error: &str) {
+        if self.told.insert(folder.to_owned()) {
+            let what = "files are looked at every --reload-interval only";
+            match folder.as_os_str().is_empty() {
+                true => tracing::warn!(event = "not_watching", error, "{what}"),
+                false => {
+                    let folder = folder.display().to_string();
+                    tracing::warn!(event = "not_watching", folder, error, "its {what}");
+                }
+            }
+        }
+    }
+
+    /// True if the kernel reports changes in every folder. Never so before the first [`arming`](Self::arming).
     pub fn are_reported(&self) -> bool {
-        self.folders.is_some()
+        self.folders.is_some() && self.told.is_empty()
     }
 
     /// Returns at the next hint, when it has settled. Not cancel safe: a change that still settles is dropped with it.
@@ -89,32 +132,44 @@ impl Hints {
     }
 }
 
-/// The folders that are watched. One instance for all of them and for good: the kernel allows a user few, and on a host
-/// network others share the count.
+/// Watching that is still to be done, by a thread that may hang at it.
 #[derive(Debug)]
-struct Folders {
-    instance: AsyncFd<OwnedFd>,
-    watches: BTreeSet<i32>,
+pub struct Arming {
+    instance: Arc<OwnedFd>,
+    files: Vec<PathBuf>,
 }
 
-impl Folders {
-    fn none() -> std::io::Result<Self> {
-        let instance = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        Ok(Self {
-            instance: register(instance)?,
-            watches: BTreeSet::new(),
-        })
-    }
+/// What became of it.
+#[derive(Debug, Default)]
+pub struct Armed {
+    watches: BTreeSet<i32>,
+    /// The folders that are left to the timer, and why.
+    failed: Vec<(PathBuf, String)>,
+}
 
-    /// Watches what leads to these files now, and nothing else any more. What was reported before is forgotten first, and
-    /// nothing that comes later: whatever changes while the folders are found is a hint.
-    fn watch<'a>(mut self, files: impl IntoIterator<Item = &'a Path>) -> std::io::Result<Self> {
-        for _ in 0..MOST_READS {
-            if !self.has_changed() {
-                break;
-            }
+impl Arming {
+    /// Watches every folder that can be. Blocks.
+    pub fn watch(&self) -> Armed {
+        let mut armed = Armed::default();
+        let mut done = BTreeSet::new();
+        for path in &self.files {
+            // A file that hangs is told by those who read it.
+            let _told_elsewhere = file::touching(path, || {
+                for folder in folders_of(path) {
+                    if !done.contains(&folder) {
+                        armed.add(&self.instance, &folder);
+                        done.insert(folder);
+                    }
+                }
+                Ok(())
+            });
         }
-        let folders: BTreeSet<PathBuf> = files.into_iter().flat_map(folders_of).collect();
+        armed
+    }
+}
+
+impl Armed {
+    fn add(&mut self, instance: &OwnedFd, folder: &Path) {
         let changes = WatchFlags::CREATE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
@@ -125,16 +180,53 @@ impl Folders {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
-        let mut watches = BTreeSet::new();
-        for folder in &folders {
-            match inotify::add_watch(&self.instance, folder, changes) {
+        let why = match inotify::add_watch(instance, folder, changes) {
+            Ok(number) => {
                 // A folder that is watched already keeps its number.
-                Ok(number) => drop(watches.insert(number)),
-                // A folder that is not there yet is found by the timer.
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+                self.watches.insert(number);
+                return;
+            }
+            // A folder that is not there yet is found by the timer.
+            Err(Errno::NOENT | Errno::NOTDIR) => return,
+            Err(Errno::ACCESS) => {
+                "it may not be listed (mode 0711?), and the kernel reports only what may; give the gate read permission"
+                    .to_owned()
+            }
+            Err(Errno::NOSPC) => {
+                "the user has no inotify watch left; raise fs.inotify.max_user_watches".to_owned()
+            }
+            Err(error) => std::io::Error::from(error).to_string(),
+        };
+        self.failed.push((folder.to_owned(), why));
+    }
+}
+
+/// The folders that are watched. One instance for all of them and for good: the kernel allows a user few, and on a host
+/// network others share the count.
+#[derive(Debug)]
+struct Folders {
+    instance: AsyncFd<Arc<OwnedFd>>,
+    watches: BTreeSet<i32>,
+}
+
+impl Folders {
+    fn none() -> std::io::Result<Self> {
+        let instance = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        Ok(Self {
+            instance: register(Arc::new(instance))?,
+            watches: BTreeSet::new(),
+        })
+    }
+
+    fn forget(&self) {
+        for _ in 0..MOST_READS {
+            if !self.has_changed() {
+                break;
             }
         }
+    }
+
+    fn keep(&mut self, watches: BTreeSet<i32>) {
         for gone in self.watches.difference(&watches) {
             // The kernel forgets a folder that was removed by itself.
             let _forgotten = inotify::remove_watch(&self.instance, *gone);
@@ -143,7 +235,6 @@ impl Folders {
         if self.watches != watches {
             self.watches = watches;
         }
-        Ok(self)
     }
 
     /// Takes reports, as many as fit one read, if there are any.
@@ -159,7 +250,7 @@ impl Folders {
     deprecated,
     reason = "unsound only for types that lie about their descriptor; the new function is `unsafe`"
 )]
-fn register(instance: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+fn register(instance: Arc<OwnedFd>) -> std::io::Result<AsyncFd<Arc<OwnedFd>>> {
     AsyncFd::new(instance)
 }
 
@@ -250,9 +341,14 @@ mod tests {
             std::fs::create_dir(folder).unwrap();
         }
         let change = |folder: &Path| std::fs::write(folder.join("tls.crt"), "x").unwrap();
-        let watching = |folders: Folders, folder: &Path| {
-            let file = folder.join("tls.crt");
-            folders.watch([&*file]).unwrap()
+        let watching = |mut folders: Folders, folder: &Path| {
+            folders.forget();
+            let arming = Arming {
+                instance: Arc::clone(folders.instance.get_ref()),
+                files: vec![folder.join("tls.crt")],
+            };
+            folders.keep(arming.watch().watches);
+            folders
         };
         let folders = watching(Folders::none().unwrap(), &old);
         change(&old);

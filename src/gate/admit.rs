@@ -117,15 +117,17 @@ impl Admitted {
         turns: &Turns,
     ) -> String {
         let mut not_after = self.verified.validity.not_after;
+        let mut published = true;
         loop {
             let left = not_after
                 .as_secs()
                 .saturating_add(1)
                 .saturating_sub(UnixTime::now().as_secs());
             tokio::select! {
-                changed = generations.changed() => if changed.is_err() {
-                    // Nobody publishes any more: the process is about to end, which is no verdict about the client.
-                    return std::future::pending().await;
+                // If nobody publishes any more, the newest generation stands, and the clock still runs.
+                changed = generations.changed(), if published => if changed.is_err() {
+                    published = false;
+                    continue;
                 },
                 () = tokio::time::sleep(Duration::from_secs(left).min(CLOCK_CHECK)) => {
                     if UnixTime::now() <= not_after {
@@ -140,5 +142,56 @@ impl Admitted {
                 Err(error) => return error.to_string(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::SystemTime;
+
+    use rcgen::ExtendedKeyUsagePurpose;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::config::Place;
+    use crate::judge::Chain;
+    use crate::trust::load::{Content, Files};
+    use crate::trust::tests::{Ca, config, leaf_params};
+    use crate::trust::validate::validate;
+
+    #[tokio::test]
+    async fn a_certificate_that_ends_ends_the_session_though_nobody_publishes_any_more() {
+        let (ca, server) = (Ca::new("clients"), Ca::new("servers").server());
+        let content = |text: &str| {
+            let bytes = Zeroizing::new(text.as_bytes().to_vec());
+            Content::new(Place::Flag("--file"), PathBuf::from("file"), bytes)
+        };
+        let files = Files {
+            cert: content(&server.cert),
+            key: content(&server.key),
+            client_ca: vec![content(&ca.pem())],
+            client_crl: Vec::new(),
+            atomic: true,
+        };
+        let config = config(&[]);
+        let validated = validate(&config, &files, None, SystemTime::now()).unwrap();
+        let (published, mut generations) = watch::channel(Arc::new(validated.generation));
+        let mut params = leaf_params("client", ExtendedKeyUsagePurpose::ClientAuth);
+        params.not_after = (SystemTime::now() + Duration::from_secs(2)).into();
+        let client = ca.issue(&params).der;
+        let source = IpAddr::from([127, 0, 0, 1]);
+        let generation = Arc::clone(&generations.borrow());
+        let route = generation.route(0).unwrap();
+        let now = UnixTime::now();
+        let chain = Chain::shown(&client, &[]).unwrap();
+        let (verified, _) = route.trust.admit(&route.allow, &chain, now).unwrap();
+        let limits = Limits::new(&config.limits);
+        let admitted = admit(&verified, Some(route), source, &limits).unwrap();
+        let turns = Turns::new(NonZeroUsize::MIN);
+        drop(published);
+        let ended = admitted.until_inadmissible(0, source, &mut generations, &turns);
+        let why = tokio::time::timeout(Duration::from_secs(60), ended).await;
+        assert!(why.unwrap().contains("expired"));
     }
 }

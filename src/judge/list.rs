@@ -24,6 +24,7 @@ use super::signature::{Check, Signed};
 use super::words;
 use crate::crypto::{Digest, digest_of};
 use crate::identity::Validity;
+use crate::pem::Der;
 
 /// The most keys that are remembered to have been asked.
 const MOST_ASKED: usize = 64;
@@ -31,7 +32,7 @@ const MOST_ASKED: usize = 64;
 /// A usable list.
 #[derive(Debug)]
 pub struct List {
-    der: Vec<u8>,
+    der: Der,
     issuer: Range<usize>,
     number: Range<usize>,
     life: Validity,
@@ -47,7 +48,8 @@ impl List {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub fn read(der: Vec<u8>) -> Result<Self, ListFault> {
+    pub fn read(der: impl Into<Der>) -> Result<Self, ListFault> {
+        let der = der.into();
         let signed = Signed::parse(&der).ok_or(ListFault::NoList)?;
         let parts = Parts::of(signed)?;
         let entries = entries(parts.revoked, &der)?;

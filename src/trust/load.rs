@@ -1,20 +1,21 @@
-//! Files into bytes, and nothing more: no judgement about what they hold.
+//! Files into bytes, and nothing more: no judgement about what they hold. PEM is decoded when somebody first asks.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::fs::{CWD, Mode, OFlags, openat, readlink};
+use rustix::io::Errno;
+use rustls::pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
 use crate::config::{Located, Place, Problem, Problems, Tls};
 use crate::crypto::{Digest, digest_of};
-
-/// No file of ours is larger; a larger one is a mistake, not a certificate.
-const MOST_BYTES: u64 = 64 * 1024 * 1024;
+use crate::file::{self, MOST_CERTIFICATES, MOST_LIST, Unreadable};
+use crate::pem::{Block, Fault, Pem};
 
 /// The bytes of every file that trust is made of.
 #[derive(Debug)]
@@ -34,41 +35,83 @@ pub struct Files {
 impl Files {
     /// The digest of all of it.
     pub fn digest(&self) -> Digest {
-        let own = [&self.cert, &self.key].map(|content| &**content.bytes);
+        let own = [&self.cert, &self.key].map(|content| &content.digest[..]);
         digest_of(own.into_iter().chain([&self.trust_digest()[..]]))
     }
 
     /// The digest of what says who vouches for clients: the CAs and the revocation lists, each as what it is.
     pub fn trust_digest(&self) -> Digest {
         let [cas, lists] = [&self.client_ca, &self.client_crl]
-            .map(|files| digest_of(files.iter().map(|content| &**content.bytes)));
+            .map(|files| digest_of(files.iter().map(|content| &content.digest[..])));
         digest_of([&cas[..], &lists[..]])
     }
 }
 
-/// One file's bytes.
+/// What one file holds.
 pub struct Content {
     /// Where the configuration names it.
     pub place: Place,
     /// Its path as named there.
     pub path: PathBuf,
-    /// What it held.
-    pub bytes: Zeroizing<Vec<u8>>,
+    /// Of its bytes.
+    pub digest: Digest,
+    /// A file that is read and is what it was is never decoded. Decoding takes the memory of its bytes.
+    pem: LazyLock<Result<Pem, Fault>, Decoding>,
 }
+
+type Decoding = Box<dyn FnOnce() -> Result<Pem, Fault> + Send>;
 
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The bytes may be a private key.
-        write!(
-            f,
-            "Content({}, {} bytes)",
-            self.path.display(),
-            self.bytes.len()
-        )
+        write!(f, "Content({})", self.path.display())
     }
 }
 
 impl Content {
+    /// The content of a file that stands in this place of the configuration.
+    pub fn new(place: Place, path: PathBuf, bytes: Zeroizing<Vec<u8>>) -> Self {
+        let digest = digest_of([&**bytes]);
+        Self {
+            place,
+            path,
+            digest,
+            pem: LazyLock::new(Box::new(move || Pem::decode(bytes))),
+        }
+    }
+
+    /// The certificates, in their order; never none. `meaning` says what they should be.
+    ///
+    /// # Errors
+    /// If it holds none, or is not wholly PEM.
+    pub fn certificates(&self, meaning: &str) -> Result<Vec<Block>, Problem> {
+        self.of_pem(|pem| pem.certificates(meaning))
+    }
+
+    /// The revocation lists, in their order; never none.
+    ///
+    /// # Errors
+    /// If it holds none, or is neither wholly PEM nor one DER value.
+    pub fn lists(&self) -> Result<Vec<Block>, Problem> {
+        self.of_pem(|pem| pem.lists("a revocation list, as PEM or DER"))
+    }
+
+    /// The private key.
+    ///
+    /// # Errors
+    /// If it holds none, several, or one that is encrypted, or is not wholly PEM.
+    pub fn private_key(&self) -> Result<PrivateKeyDer<'_>, Problem> {
+        self.of_pem(|pem| pem.private_key("the private key of the certificate"))
+    }
+
+    fn of_pem<'a, T>(
+        &'a self,
+        get: impl FnOnce(&'a Pem) -> Result<T, Fault>,
+    ) -> Result<T, Problem> {
+        let got = self.pem.as_ref().map_err(Clone::clone).and_then(get);
+        got.map_err(|fault| self.problem(fault.to_string()))
+    }
+
     /// A problem with this file.
     pub fn problem(&self, what: impl Into<String>) -> Problem {
         Problem {
@@ -83,42 +126,71 @@ impl Content {
 /// cannot mix two generations of them.
 ///
 /// # Errors
-/// Every file that cannot be read, with why and what to do.
+/// Every file that cannot be read, with why and what to do; only the first if that hangs, for the others may, too.
 pub fn load(tls: &Tls) -> Result<Files, Problems> {
-    let mut problems = Vec::new();
     let mut volumes = Volumes {
         folders: HashMap::new(),
         atomic: true,
     };
-    let mut read = |located: &Located<PathBuf>| match volumes.read(&located.value) {
-        Ok(bytes) => Some(Content {
-            place: located.place.clone(),
-            path: located.value.clone(),
-            bytes,
-        }),
-        Err(what) => {
-            let value = Some(located.value.display().to_string());
-            problems.push(Problem {
-                place: located.place.clone(),
-                value,
-                what,
-            });
-            None
+    let small = [&tls.cert, &tls.key].into_iter().chain(&tls.client_ca);
+    let small = small.map(|file| (file, MOST_CERTIFICATES));
+    let large = tls.client_crl.iter().map(|file| (file, MOST_LIST));
+    let mut contents = Vec::new();
+    let mut problems = Vec::new();
+    for (Located { value: path, place }, most) in small.chain(large) {
+        let unread = match volumes.read(path, most) {
+            Ok(bytes) if !bytes.is_empty() => {
+                contents.push(Content::new(place.clone(), path.clone(), bytes));
+                continue;
+            }
+            Ok(_) => None,
+            Err(unread) => Some(unread),
+        };
+        let hangs = matches!(unread, Some(Unreadable::Hangs(_)));
+        let problem = Problem {
+            place: place.clone(),
+            value: Some(path.display().to_string()),
+            what: unusable(unread, path, contents.first()),
+        };
+        if hangs {
+            return Err(Problems(vec![problem]));
         }
-    };
-    let cert = read(&tls.cert);
-    let key = read(&tls.key);
-    let client_ca: Vec<Content> = tls.client_ca.iter().filter_map(&mut read).collect();
-    let client_crl: Vec<Content> = tls.client_crl.iter().filter_map(&mut read).collect();
-    match (cert, key) {
+        problems.push(problem);
+    }
+    let mut contents = contents.into_iter();
+    match (contents.next(), contents.next()) {
         (Some(cert), Some(key)) if problems.is_empty() => Ok(Files {
             cert,
             key,
-            client_ca,
-            client_crl,
+            client_ca: contents.by_ref().take(tls.client_ca.len()).collect(),
+            client_crl: contents.collect(),
             atomic: volumes.atomic,
         }),
         (_, _) => Err(Problems(problems)),
+    }
+}
+
+/// Says why a file that could not be read, or was empty, is of no use. The first file that could is the certificate, if
+/// that could.
+fn unusable(unread: Option<Unreadable>, path: &Path, first: Option<&Content>) -> String {
+    let what = match &unread {
+        None => "the file is empty",
+        Some(Unreadable::Missing(_)) => "no such file",
+        Some(Unreadable::Hangs(_) | Unreadable::Other(_)) => "",
+    };
+    let secret = |cert: &&Content| {
+        let names = (path.file_name(), cert.path.file_name());
+        path.parent() == cert.path.parent()
+            && names == (Some("ca.crt".as_ref()), Some("tls.crt".as_ref()))
+    };
+    match (first.filter(secret), unread) {
+        (Some(cert), _) if !what.is_empty() => format!(
+            "{what}, but {} is there: its issuer leaves ca.crt out, as ACME issuers do; put the CA that issues the \
+             certificates of clients into a file of your own, and name that",
+            cert.path.display()
+        ),
+        (_, Some(unread)) => unread.to_string(),
+        (_, None) => format!("{what}; it may be in the middle of an update, or the wrong one"),
     }
 }
 
@@ -132,49 +204,27 @@ struct Volumes {
 }
 
 impl Volumes {
-    fn read(&mut self, path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-        let file = self.open(path).map_err(describe)?;
-        let size = file.metadata().map_err(describe)?.len();
-        // Reserved up front: a vector that grew would leave copies of a key behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(
-            usize::try_from(size.min(MOST_BYTES)).unwrap_or(0) + 1,
-        ));
-        let read = file
-            .take(MOST_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(describe)?;
-        match read as u64 {
-            0 => Err(
-                "the file is empty; it may be in the middle of an update, or the wrong one"
-                    .to_owned(),
-            ),
-            1..=MOST_BYTES => Ok(bytes),
-            _ => Err("larger than 64 MiB; this cannot be the file that was meant".to_owned()),
-        }
+    fn read(&mut self, path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+        file::touching(path, || {
+            let file = self
+                .open(path)
+                .map_err(|errno| file::unopened(errno, path))?;
+            file::whole(file, most)
+        })
     }
 
-    fn open(&mut self, path: &Path) -> std::io::Result<File> {
+    fn open(&mut self, path: &Path) -> Result<File, Errno> {
         let Some((volume, rest)) = in_volume(path) else {
             self.atomic = false;
-            return File::open(path);
+            return file::open(CWD, path);
         };
         if !self.folders.contains_key(&volume) {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            self.folders.insert(
-                volume.clone(),
-                openat(CWD, volume.join(DATA), flags, Mode::empty())?,
-            );
+            let folder = openat(CWD, volume.join(DATA), flags, Mode::empty())?;
+            self.folders.insert(volume.clone(), folder);
         }
-        let folder = self
-            .folders
-            .get(&volume)
-            .ok_or(std::io::ErrorKind::NotFound)?;
-        Ok(File::from(openat(
-            folder,
-            &rest,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?))
+        let folder = self.folders.get(&volume).ok_or(Errno::NOENT)?;
+        file::open(folder, &rest)
     }
 }
 
@@ -188,144 +238,5 @@ fn in_volume(path: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((path.parent()?.to_owned(), rest.to_owned()))
 }
 
-fn describe(error: std::io::Error) -> String {
-    if error.kind() == std::io::ErrorKind::NotFound {
-        return "no such file; mount the Secret there or name the right path".to_owned();
-    }
-    if error.kind() == std::io::ErrorKind::PermissionDenied {
-        let uid = rustix::process::getuid().as_raw();
-        return format!("not readable by uid {uid}; check owner, mode and fsGroup");
-    }
-    format!("{error}; it must be a readable file")
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    /// A volume with two files that say which update they are of.
-    struct Volume(tempfile::TempDir);
-
-    impl Volume {
-        fn new() -> Self {
-            let volume = Self(tempfile::tempdir().unwrap());
-            volume.swap(1);
-            for file in ["tls.crt", "tls.key"] {
-                symlink(format!("..data/{file}"), volume.file(file)).unwrap();
-            }
-            volume
-        }
-
-        fn swap(&self, update: usize) {
-            let name = format!("..{update}");
-            fs::create_dir(self.file(&name)).unwrap();
-            for file in ["tls.crt", "tls.key"] {
-                fs::write(self.file(&name).join(file), format!("{file} {update}")).unwrap();
-            }
-            symlink(&name, self.file("..data_tmp")).unwrap();
-            fs::rename(self.file("..data_tmp"), self.file("..data")).unwrap();
-        }
-
-        fn remove(&self, update: usize) {
-            fs::remove_dir_all(self.file(&format!("..{update}"))).unwrap();
-        }
-
-        fn file(&self, name: &str) -> PathBuf {
-            self.0.path().join(name)
-        }
-    }
-
-    fn volumes() -> Volumes {
-        Volumes {
-            folders: HashMap::new(),
-            atomic: true,
-        }
-    }
-
-    fn read(volumes: &mut Volumes, path: &Path) -> Result<String, String> {
-        let bytes = volumes.read(path)?;
-        Ok(String::from_utf8(bytes.to_vec()).unwrap())
-    }
-
-    #[test]
-    fn a_swap_between_two_reads_mixes_nothing() {
-        let volume = Volume::new();
-        let mut volumes = volumes();
-        let first = read(&mut volumes, &volume.file("tls.crt"));
-        assert_eq!(first.as_deref(), Ok("tls.crt 1"));
-        volume.swap(2);
-        let second = read(&mut volumes, &volume.file("tls.key"));
-        assert_eq!(second.as_deref(), Ok("tls.key 1"), "not of update 2");
-        assert!(volumes.atomic);
-        // The next look takes both from the new one.
-        let mut volumes = self::volumes();
-        for file in ["tls.crt", "tls.key"] {
-            let read = read(&mut volumes, &volume.file(file));
-            assert_eq!(read.unwrap(), format!("{file} 2"));
-        }
-    }
-
-    #[test]
-    fn a_swap_that_has_removed_the_old_folder_is_a_failed_read_and_no_mixture() {
-        let volume = Volume::new();
-        let mut volumes = volumes();
-        read(&mut volumes, &volume.file("tls.crt")).unwrap();
-        volume.swap(2);
-        volume.remove(1);
-        let second = read(&mut volumes, &volume.file("tls.key"));
-        assert!(second.is_err_and(|why| why.contains("no such file")));
-    }
-
-    #[test]
-    fn each_volume_has_a_folder_of_its_own() {
-        let (one, other) = (Volume::new(), Volume::new());
-        let mut volumes = volumes();
-        read(&mut volumes, &one.file("tls.crt")).unwrap();
-        other.swap(2);
-        let read = read(&mut volumes, &other.file("tls.key"));
-        assert_eq!(read.as_deref(), Ok("tls.key 2"));
-        assert!(volumes.atomic);
-    }
-
-    #[test]
-    fn a_plain_file_makes_no_promise_about_the_others() {
-        let volume = Volume::new();
-        let plain = volume.file("plain");
-        fs::write(&plain, "plain").unwrap();
-        symlink("plain", volume.file("link")).unwrap();
-        for name in ["plain", "link"] {
-            let mut volumes = volumes();
-            read(&mut volumes, &volume.file("tls.crt")).unwrap();
-            assert!(volumes.atomic);
-            assert_eq!(
-                read(&mut volumes, &volume.file(name)).as_deref(),
-                Ok("plain")
-            );
-            assert!(!volumes.atomic, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_a_certificate_is_not_read() {
-        let volume = Volume::new();
-        let (empty, large) = (volume.file("empty"), volume.file("large"));
-        fs::write(&empty, "").unwrap();
-        File::create(&large)
-            .unwrap()
-            .set_len(MOST_BYTES + 1)
-            .unwrap();
-        let cases = [
-            (empty, "empty"),
-            (large, "larger than 64 MiB"),
-            (volume.file("absent"), "no such file"),
-            (volume.0.path().to_owned(), "must be a readable file"),
-        ];
-        for (path, why) in cases {
-            let error = read(&mut volumes(), &path).unwrap_err();
-            assert!(error.contains(why), "{why:?} in {error:?}");
-        }
-    }
-}
+mod tests;

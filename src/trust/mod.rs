@@ -8,7 +8,6 @@ mod digests;
 mod facts;
 pub mod load;
 pub mod own;
-pub(crate) mod pem;
 mod server;
 pub mod validate;
 mod vouching;

@@ -14,16 +14,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::SigningKey;
 
 pub(crate) use self::certificate::Certificate;
-use self::key::{OwnKey, is_encrypted};
+use self::key::OwnKey;
 pub use self::public_key::Kind;
 use super::load::Content;
-use super::pem;
 use crate::config::Problem;
+use crate::pem::Block;
 
 /// No chain is longer: what is, is a CA bundle in the wrong place.
 const MOST_CERTIFICATES: usize = 32;
-/// How DER begins, and no text does.
-const SEQUENCE: u8 = 0x30;
 
 /// Certificates of which the first is the key's, and that key.
 #[derive(Debug)]
@@ -44,7 +42,13 @@ impl Own {
     pub fn read(cert: &Content, key: &Content) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut wrong = |file: &Content, what: String| problems.push(file.problem(what));
-        let own_key = OwnKey::read(&key.bytes).map_err(|fault| wrong(key, fault.to_string()));
+        let own_key = match key.private_key() {
+            Ok(der) => OwnKey::read(&der).map_err(|fault| wrong(key, fault.to_string())),
+            Err(problem) => {
+                wrong(key, problem.what);
+                Err(())
+            }
+        };
         let chain = certificates(cert).map_err(|what| wrong(cert, what));
         let chain = chain.unwrap_or_default();
         let mut certificates = Vec::new();
@@ -102,19 +106,10 @@ fn mismatch(file: &Content, first: &Certificate<'_>, key: &OwnKey) -> String {
 
 /// At least one and no more than a chain can have.
 fn certificates(file: &Content) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain = pem::certificates(file).map_err(|problem| match is_encrypted(&file.bytes) {
-        true => "the private key in it is encrypted, and nobody is there to type a password; take it out, and store it \
-                 decrypted in the file of the key"
-            .to_owned(),
-        false => problem.what,
-    })?;
-    match chain.len() {
-        0 if file.bytes.first() == Some(&SEQUENCE) => Err(
-            "binary (DER or PKCS#12), not PEM; convert it (`openssl x509 -inform DER`, `openssl pkcs12 -nokeys`)"
-                .to_owned(),
-        ),
-        0 => Err("no PEM block CERTIFICATE in it; it must hold the chain, leaf first".to_owned()),
-        1..=MOST_CERTIFICATES => Ok(chain),
+    let found = file.certificates("the chain, leaf first");
+    let found = found.map_err(|problem| problem.what)?;
+    match found.len() {
+        ..=MOST_CERTIFICATES => Ok(found.iter().map(Block::certificate).collect()),
         many => Err(format!(
             "{many} certificates in it, and a chain has a handful; leave out those that did not issue the first one or \
              its issuers"

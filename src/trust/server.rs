@@ -10,7 +10,6 @@ use self::line::line;
 use super::Facts;
 use super::load::Files;
 use super::own::{Certificate, Kind, Own};
-use super::pem::certificates;
 use super::validate::facts;
 use crate::config::Problem;
 use crate::identity::{Validity, rfc3339};
@@ -37,9 +36,10 @@ pub struct Shown {
 
 pub(super) fn server(files: &Files, now: UnixTime) -> Result<Server, Vec<Problem>> {
     let file = &files.cert;
-    let out_of_time = certificates(file)
+    let out_of_time = file
+        .certificates("")
         .ok()
-        .and_then(|chain| out_of_time(chain.first()?, now))
+        .and_then(|chain| out_of_time(&chain.first()?.certificate(), now))
         .map(|what| file.problem(what));
     let Own { chain, key, kind } = match Own::read(file, &files.key) {
         Ok(own) => own,

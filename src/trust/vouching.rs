@@ -5,13 +5,11 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::UnixTime;
 
 use super::Generation;
 use super::facts::{CaFacts, CrlFacts, UnreadableCa, left_out};
 use super::load::{Content, Files};
-use super::pem::certificates;
 use super::validate::facts;
 use crate::config::{Problem, Tls};
 use crate::identity::rfc3339;
@@ -68,18 +66,14 @@ fn read(tls: &Tls, files: &Files) -> Result<Vouching, Vec<Problem>> {
     let mut problems = Vec::new();
     let (mut entries, mut client_cas, mut unreadable_cas) = (Vec::new(), Vec::new(), Vec::new());
     for (place, file) in files.client_ca.iter().enumerate() {
-        let found = certificates(file).unwrap_or_else(|problem| {
+        let found = file.certificates("the CAs that vouch for clients");
+        let found = found.unwrap_or_else(|problem| {
             problems.push(problem);
             Vec::new()
         });
-        if found.is_empty() && problems.is_empty() {
-            problems.push(file.problem(
-                "no PEM block CERTIFICATE in it; it must hold the CAs that vouch for clients",
-            ));
-        }
-        for (index, der) in found.into_iter().enumerate() {
+        for (index, block) in found.iter().enumerate() {
             let number = index + 1;
-            let read = Entry::read(der).map_err(|fault| fault.to_string());
+            let read = Entry::read(block.certificate()).map_err(|fault| fault.to_string());
             let read = read.and_then(|entry| match facts(entry.der(), file) {
                 Ok(facts) => Ok((entry, facts)),
                 Err(problem) => Err(problem.what),
@@ -129,27 +123,10 @@ fn read(tls: &Tls, files: &Files) -> Result<Vouching, Vec<Problem>> {
 
 /// The lists of a file, PEM or DER.
 fn lists_of(file: &Content) -> Result<Vec<List>, Vec<Problem>> {
-    const SEQUENCE: u8 = 0x30;
-    let ders = if file.bytes.first() == Some(&SEQUENCE) {
-        vec![file.bytes.to_vec()]
-    } else {
-        CertificateRevocationListDer::pem_slice_iter(&file.bytes)
-            .map(|list| list.map(|list| list.to_vec()))
-            .collect::<Result<_, _>>()
-            .map_err(|error| {
-                vec![file.problem(format!(
-                    "{error}; it must hold a PEM or DER revocation list"
-                ))]
-            })?
-    };
-    if ders.is_empty() {
-        return Err(vec![file.problem(
-            "no PEM block X509 CRL in it, and it is not DER; put a revocation list there",
-        )]);
-    }
+    let found = file.lists().map_err(|problem| vec![problem])?;
     let (mut lists, mut problems) = (Vec::new(), Vec::new());
-    for (index, der) in ders.into_iter().enumerate() {
-        match List::read(der) {
+    for (index, block) in found.into_iter().enumerate() {
+        match List::read(block.der) {
             Ok(list) => lists.push(list),
             Err(fault) => {
                 let number = index + 1;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use crate::support::gate::{Setup, portcullis};
-use crate::support::peers::{Done, Input, run};
+use crate::support::peers::{Done, Input, openssl, run};
 use crate::support::pki::{
     Credentials, Pki, authority_params, named, server_params, temporary_folder, uri, write,
 };
@@ -187,9 +187,13 @@ fn with_files(changed: &[(&str, &str)]) -> (tempfile::TempDir, Setup) {
 
 #[test]
 fn an_unusable_file_is_named_with_its_flag() {
-    let key = std::fs::read_to_string(Pki::shared().server().key()).expect("it was made");
+    let pki = Pki::shared();
+    let path = pki.server().key();
+    let key = std::fs::read_to_string(&path).expect("it was made");
     let half = &key[..key.len() / 2];
-    let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let path = path.to_str().expect("a UTF-8 path");
+    let encrypted = openssl(&["pkcs8", "-topk8", "-in", path, "-passout", "pass:secret"]);
+    let old_way = openssl(&["ec", "-aes256", "-in", path, "-passout", "pass:secret"]);
     let cases: &[(&str, &str, &[&str])] = &[
         ("tls.crt", "", &["--cert", "empty"]),
         ("tls.crt", "hello", &["--cert", "CERTIFICATE"]),
@@ -197,7 +201,8 @@ fn an_unusable_file_is_named_with_its_flag() {
         ("tls.key", "", &["--key", "empty"]),
         ("tls.key", "hello", &["--key", "PRIVATE KEY"]),
         ("tls.key", half, &["--key"]),
-        ("tls.key", &encrypted, &["--key", "encrypted"]),
+        ("tls.key", &encrypted, &["--key", "line 1", "encrypted"]),
+        ("tls.key", &old_way, &["--key", "line 2", "encrypted"]),
         ("ca.crt", "", &["--client-ca", "empty"]),
         ("ca.crt", "hello", &["--client-ca", "CERTIFICATE"]),
         ("ca.crt", &key, &["--client-ca", "CERTIFICATE"]),

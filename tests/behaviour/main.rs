@@ -18,6 +18,7 @@ mod deploy_prometheus;
 mod descriptors;
 mod drain;
 mod evict;
+mod files;
 mod handshake;
 mod image;
 mod limits;

@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Admin, Config, Located, Problem, TargetAddress};
+use crate::file;
 use crate::listen::{self, beyond, unix};
 
 /// The most ports that one warning names.
@@ -34,7 +36,8 @@ pub(super) fn all(config: &Config) -> Vec<String> {
 /// Others may read the key. The mode of the real file counts, as a Secret's file is a symbolic link. A group that may
 /// read it (0440 with fsGroup) is how a gate that does not run as root gets its key, and no trap.
 fn world_readable(key: &Located<PathBuf>) -> Option<Problem> {
-    let mode = fs::metadata(&key.value).ok()?.permissions().mode() & 0o7777;
+    let metadata = looking(&key.value, || fs::metadata(&key.value))?;
+    let mode = metadata.permissions().mode() & 0o7777;
     (mode & 0o004 != 0).then(|| Problem {
         place: key.place.clone(),
         value: Some(key.value.display().to_string()),
@@ -73,6 +76,11 @@ fn admin_socket(config: &Config) -> Option<Problem> {
     })
 }
 
+/// Asks the file system about a path, if that answers.
+fn looking<T>(path: &Path, ask: impl FnOnce() -> io::Result<T>) -> Option<T> {
+    file::touching(path, || Ok(ask().ok())).ok().flatten()
+}
+
 /// The files of the configuration that a renewal will never reach.
 fn pinned_files(config: &Config) -> Vec<String> {
     let Ok(mountinfo) = fs::read("/proc/self/mountinfo") else {
@@ -84,7 +92,7 @@ fn pinned_files(config: &Config) -> Vec<String> {
         .chain(&tls.client_ca)
         .chain(&tls.client_crl);
     let pinned = files.filter_map(|file| {
-        let real = fs::canonicalize(&file.value).ok()?;
+        let real = looking(&file.value, || fs::canonicalize(&file.value))?;
         let what = pinned(&real, &mountinfo)?.to_owned();
         let value = Some(file.value.display().to_string());
         let place = file.place.clone();

@@ -206,14 +206,14 @@ fn the_certificate_is_told_as_rules_would_name_it() {
 fn what_is_no_chain_of_a_client_is_refused_with_a_remedy() {
     let bench = Bench::new();
     let client = bench.issue(Purpose::Client, "prometheus.test");
-    assert!(bench.refused(&[]).contains("client.crt\": No such file"));
+    assert!(bench.refused(&[]).contains("client.crt\": no such file"));
     let ca_first = bench.authority.cert_pem().to_owned() + &client.cert_pem;
     for (content, why) in [
         (
             client.key_pem.as_str(),
-            "no PEM block CERTIFICATE in it; name the client's",
+            "no PEM block CERTIFICATE in it, but PRIVATE KEY at line 1; it must hold the client's",
         ),
-        ("", "no PEM block CERTIFICATE in it"),
+        ("", "in it: the file is empty; it must hold the client's"),
         (
             &ca_first,
             "certificate 2 is issued by certificate 1; put the client's",

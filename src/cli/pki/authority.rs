@@ -13,8 +13,7 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, RevokedCertParams, SanType,
     SerialNumber,
 };
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -22,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::lifetime::{system_time, unix_time};
 use super::serial::{Serial, hex, random};
-use super::subject;
+use super::{read, subject};
 use crate::identity::Validity;
 
 /// A CA with its key, in memory. Has no `Debug`: it holds a private key.
@@ -149,11 +148,9 @@ impl Authority {
     ///
     /// # Errors
     /// If either text is not what it should be, if the key is not the certificate's, or if it is not a CA's.
-    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, AuthorityError> {
-        let key = KeyPair::from_pem_and_sign_algo(key, &PKCS_ECDSA_P256_SHA256)
-            .map_err(|error| malformed("P-256 private key", error))?;
-        let der = CertificateDer::from_pem_slice(certificate.as_bytes())
-            .map_err(|error| malformed("certificate", error))?;
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, AuthorityError> {
+        let key = read::key(key)?;
+        let der = read::certificate(certificate)?;
         let parsed = parse_certificate(&der)?;
         if parsed.public_key().raw != key.subject_public_key_info() {
             return Err(AuthorityError::Unsuitable(
@@ -167,7 +164,7 @@ impl Authority {
             issuer: Issuer::from_ca_cert_der(&der, key)?,
             serial: Serial::from_bytes(parsed.raw_serial()),
             validity: Validity::of(&parsed),
-            pem: certificate.to_owned(),
+            pem: subject::pem(&der),
             certificate: der,
         })
     }
@@ -279,8 +276,7 @@ impl Authority {
     /// If it is not a revocation list, or not this CA's.
     pub fn read_revocation_list(&self, pem: &[u8]) -> Result<Revocations, AuthorityError> {
         const WHAT: &str = "revocation list";
-        let der = CertificateRevocationListDer::from_pem_slice(pem)
-            .map_err(|error| malformed(WHAT, error))?;
+        let der = read::revocation_list(pem)?;
         let (_, list) =
             CertificateRevocationList::from_der(&der).map_err(|error| malformed(WHAT, error))?;
         let tbs = &list.tbs_cert_list;
@@ -315,8 +311,7 @@ impl Authority {
     /// # Errors
     /// If it is not a certificate, not issued by this CA, or the CA itself, which cannot revoke itself.
     pub fn serial_of(&self, pem: &[u8]) -> Result<Serial, AuthorityError> {
-        let der =
-            CertificateDer::from_pem_slice(pem).map_err(|error| malformed("certificate", error))?;
+        let der = read::leaf(pem)?;
         if der == self.certificate {
             return Err(AuthorityError::Unsuitable(
                 "a CA cannot revoke itself: no list of its own would be believed",
@@ -380,7 +375,7 @@ fn parse_certificate<'a>(
         .map_err(|error| malformed("certificate", error))
 }
 
-fn malformed(what: &'static str, why: impl fmt::Display) -> AuthorityError {
+pub(super) fn malformed(what: &'static str, why: impl fmt::Display) -> AuthorityError {
     AuthorityError::Malformed {
         what,
         why: why.to_string(),

@@ -4,8 +4,6 @@
 //! another that happens at the same time, nor to a crash, nor with the certificate that one would have named.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -16,7 +14,8 @@ use super::authority::{Authority, Revocations};
 use super::files::{self, Existing, NewFile};
 use super::lifetime::lifetime;
 use super::serial::Serial;
-use super::{account, load, unreadable};
+use super::{account, load};
+use crate::file::{self, MOST_CERTIFICATES, MOST_LIST, Unreadable};
 
 /// Revokes certificates: writes the revocation list DIR/ca.crl (PEM)
 ///
@@ -52,14 +51,14 @@ impl Revoke {
         let _lock = files::lock(&self.dir)?;
         let authority = load(&self.dir)?;
         let path = self.dir.join("ca.crl");
-        let before = match fs::read(&path) {
+        let before = match file::read(&path, MOST_LIST) {
             Ok(pem) => Some(
                 authority
                     .read_revocation_list(&pem)
                     .with_context(|| format!("{}: move it away", path.display()))?,
             ),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| unreadable(&path)),
+            Err(Unreadable::Missing(_)) => None,
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         let (number, mut revoked) =
             before.map_or((0, Vec::new()), |list| (list.number, list.revoked));
@@ -115,7 +114,7 @@ fn serial_of(text: &str, authority: &Authority) -> anyhow::Result<Serial> {
         return Ok(serial);
     }
     let path = Path::new(text);
-    let pem = fs::read(path).with_context(|| {
+    let pem = file::read_once(path, MOST_CERTIFICATES).with_context(|| {
         format!("SERIAL-or-FILE: {text:?}: not a serial number, and not a file that can be read")
     })?;
     authority
@@ -127,8 +126,6 @@ fn serial_of(text: &str, authority: &Authority) -> anyhow::Result<Serial> {
 /// afterwards nobody knows what to revoke.
 pub(super) fn replaced(folder: &Path, authority: &Authority) -> Option<Serial> {
     let path = folder.join("tls.crt");
-    if !path.metadata().ok()?.is_file() {
-        return None;
-    }
-    authority.serial_of(&fs::read(path).ok()?).ok()
+    let pem = file::read(&path, MOST_CERTIFICATES).ok()?;
+    authority.serial_of(&pem).ok()
 }

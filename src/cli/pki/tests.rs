@@ -3,6 +3,7 @@
 mod revoke;
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use clap::Parser as _;

@@ -3,7 +3,6 @@
 //! Its own file so that `demo` and the tests scrape with the same. What is wrong with a certificate or a key is found
 //! by the code that the gate asks about its own.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,12 +10,12 @@ use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, SupportedProtocolVersion};
-use zeroize::Zeroizing;
 
 use crate::config::{Place, Problem, Problems};
+use crate::file::{self, MOST_CERTIFICATES};
+use crate::pem::Block;
 use crate::trust::load::Content;
 use crate::trust::own::{Certificate, Own};
-use crate::trust::pem::certificates;
 
 /// Whom to trust and who to be. Has no `Debug`: it holds a private key.
 #[derive(Clone)]
@@ -82,18 +81,12 @@ impl Credentials {
 /// If it cannot be read.
 pub fn read(flag: &'static str, path: &Path) -> Result<Content, Problems> {
     let place = Place::Flag(flag);
-    match fs::read(path).map(Zeroizing::new) {
-        Ok(bytes) => Ok(Content {
-            place,
-            path: path.to_owned(),
-            bytes,
-        }),
-        Err(error) => Err(Problems(vec![Problem {
+    match file::read_once(path, MOST_CERTIFICATES) {
+        Ok(bytes) => Ok(Content::new(place, path.to_owned(), bytes)),
+        Err(unreadable) => Err(Problems(vec![Problem {
             place,
             value: Some(path.display().to_string()),
-            what: format!(
-                "{error}; name a file that can be read, or make one with `portcullis pki`"
-            ),
+            what: format!("{unreadable}, or make one with `portcullis pki`"),
         }])),
     }
 }
@@ -102,8 +95,9 @@ pub fn read(flag: &'static str, path: &Path) -> Result<Content, Problems> {
 fn roots(file: &Content) -> Result<RootCertStore, Problem> {
     let mut roots = RootCertStore::empty();
     let mut useless = None;
-    for (place, der) in (1..).zip(&certificates(file)?) {
-        let fault = match Certificate::read(der) {
+    let found = file.certificates("the CAs that issue server certificates")?;
+    for (place, der) in (1..).zip(found.iter().map(Block::certificate)) {
+        let fault = match Certificate::read(&der) {
             Err(fault) => return Err(file.problem(format!("certificate {place} {fault}"))),
             Ok(certificate) => certificate.useless_key(),
         };
@@ -120,9 +114,6 @@ fn roots(file: &Content) -> Result<RootCertStore, Problem> {
     }
     match useless {
         Some(useless) if roots.is_empty() => Err(file.problem(useless)),
-        None if roots.is_empty() => Err(file.problem(
-            "no PEM block CERTIFICATE in it; give the certificates of the CAs that issue server certificates",
-        )),
         Some(_) | None => Ok(roots),
     }
 }

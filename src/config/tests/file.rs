@@ -304,8 +304,8 @@ fn a_file_that_cannot_be_read_is_a_problem_beside_the_others() {
         lines,
         [
             "--threads: \"0\": not a whole number from 1 to 1024; write digits only",
-            "PORTCULLIS_CONFIG: \"/nowhere/gate.toml\": cannot be read: No such file or directory (os error 2); check the \
-             path and the mount",
+            "PORTCULLIS_CONFIG: \"/nowhere/gate.toml\": no such file, and no folder /nowhere; name the right path, or mount \
+             what should be there",
         ]
     );
 }
@@ -321,13 +321,18 @@ fn a_file_is_read_by_its_name() {
         config.routes[0].listen.place.to_string(),
         format!("route[0].listen at {path}:3")
     );
-    let folder = folder.path().to_str().expect("it is UTF-8");
-    let Problems(problems) =
-        Config::parse(&super::flags(&["--config", folder], &[])).expect_err("a folder is no file");
-    assert!(
-        problems[0].what.starts_with("cannot be read: "),
-        "{problems:?}"
+    let refused = |path: &str| {
+        let parsed = Config::parse(&super::flags(&["--config", path], &[]));
+        let Problems(problems) = parsed.expect_err("it is no configuration");
+        problems[0].what.clone()
+    };
+    std::fs::write(path, b"# K\xc3\xb6ln\n# K\xf6ln\n").expect("it can be written");
+    assert_eq!(
+        refused(path),
+        "line 2 is not UTF-8; write the file as UTF-8"
     );
+    let folder = folder.path().to_str().expect("it is UTF-8");
+    assert!(refused(folder).starts_with("a folder, not a file; "));
 }
 
 proptest! {

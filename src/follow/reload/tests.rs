@@ -11,7 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::*;
 use crate::config::LogFormat;
 use crate::judge::{Asked, Trust, Verified};
+use crate::trust::load::load;
 use crate::trust::tests::{Ca, Issued, flags};
+use crate::trust::validate::validate;
 
 struct Scene {
     folder: TempDir,
@@ -55,7 +57,13 @@ impl Scene {
         );
         let names = config.routes.iter().map(|route| &route.name);
         let metrics = Arc::new(Metrics::new(names, LogFormat::Json));
-        let reloader = Reloader::new(None, config.clone(), first.unwrap().generation, metrics);
+        let reloader = Reloader::new(
+            Reader::default(),
+            None,
+            config.clone(),
+            first.unwrap().generation,
+            metrics,
+        );
         let hangup = signal(SignalKind::hangup()).unwrap();
         Self {
             folder,

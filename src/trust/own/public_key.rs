@@ -74,11 +74,6 @@ impl Kind {
         self.name == "RSA"
     }
 
-    /// DSA has a PEM label of its own.
-    pub(super) fn dsa() -> Self {
-        Self::of("1.2.840.10040.4.1", "")
-    }
-
     /// An elliptic curve by its object identifier.
     pub(super) fn curve(curve: &str) -> Self {
         Self::of(EC, curve)

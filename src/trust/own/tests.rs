@@ -19,11 +19,8 @@ use crate::config::Place;
 use crate::trust::tests::{Ca, Issued, ca_params, leaf_params};
 
 fn file(flag: &'static str, text: &[u8]) -> Content {
-    Content {
-        place: Place::Flag(flag),
-        path: PathBuf::from("file"),
-        bytes: Zeroizing::new(text.to_vec()),
-    }
+    let bytes = Zeroizing::new(text.to_vec());
+    Content::new(Place::Flag(flag), PathBuf::from("file"), bytes)
 }
 
 fn read(cert: &str, key: &str) -> Result<Own, Vec<String>> {
@@ -69,6 +66,7 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len = u16::try_from(content.len()).unwrap().to_be_bytes();
     let head = match content.len() {
         short @ 0..128 => vec![tag, u8::try_from(short).unwrap()],
+        long @ 128..256 => vec![tag, 0x81, u8::try_from(long).unwrap()],
         _ => vec![tag, 0x82, len[0], len[1]],
     };
     [head, content].concat()
@@ -181,10 +179,7 @@ fn a_file_of_certificates_that_is_no_chain_is_told_as_what_it_is() {
     for (text, what) in [
         ("# nothing".to_owned(), "no PEM block CERTIFICATE in it"),
         (issued.key.clone(), "no PEM block CERTIFICATE in it"),
-        (
-            "0\u{1}binary".to_owned(),
-            "binary (DER or PKCS#12), not PEM",
-        ),
+        ("0\u{1}\u{1}".to_owned(), "DER, not PEM; convert it"),
         (issued.cert.repeat(33), "33 certificates in it"),
     ] {
         let problems = said(&text, &issued.key, &[what, "; "]);

@@ -10,11 +10,8 @@ use crate::config::Place;
 use crate::trust::tests::{Ca, DAY, Issued, ca_params, config, leaf_params};
 
 fn content(name: &str, text: &str) -> Content {
-    Content {
-        place: Place::Flag("--file"),
-        path: PathBuf::from(name),
-        bytes: Zeroizing::new(text.as_bytes().to_vec()),
-    }
+    let bytes = Zeroizing::new(text.as_bytes().to_vec());
+    Content::new(Place::Flag("--file"), PathBuf::from(name), bytes)
 }
 
 fn files(cert: &str, key: &str, ca: &str, lists: &[&str]) -> Files {
@@ -63,7 +60,7 @@ fn each_bad_certificate_or_key_is_told_with_its_remedy() {
     let future = server_between(now + DAY, now + 3 * DAY);
     let half = &server.cert[..server.cert.len() / 2];
     let encrypted =
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAIwAA==\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let unrelated = [&*server.cert, &*other.cert].concat();
     let cases = [
         (
@@ -76,7 +73,7 @@ fn each_bad_certificate_or_key_is_told_with_its_remedy() {
             half,
             &*server.key,
             "cut short",
-            "must hold PEM certificates",
+            "put the whole block there again",
         ),
         (
             &*server.key,
@@ -88,7 +85,7 @@ fn each_bad_certificate_or_key_is_told_with_its_remedy() {
             &*server.cert,
             "# nothing",
             "no PEM block PRIVATE KEY",
-            "put the PEM key there",
+            "it must hold the private key",
         ),
         (
             &*server.cert,
@@ -225,7 +222,11 @@ fn a_list_that_is_a_namesakes_or_nothing_is_bad() {
         (namesake.list(&[], tomorrow), "did not sign it"),
         ("hello".to_owned(), "no PEM block X509 CRL"),
         (pem.clone(), "no PEM block X509 CRL"),
-        ("0".to_owned(), "no revocation list in DER"),
+        ("0".to_owned(), "no PEM block X509 CRL"),
+        (
+            "0\u{3}\u{1}\u{2}\u{3}".to_owned(),
+            "no revocation list in DER",
+        ),
     ];
     for (list, why) in cases {
         let problems = judge(&files(&server.cert, &server.key, &pem, &[&list])).err();

@@ -35,7 +35,7 @@ fn bad_sets(servers: &Authority, clients: &Authority, rules: &str) -> Vec<Bad> {
             "tls.crt",
             garbage(),
             "cut short",
-            "PEM",
+            "put the whole block there again",
         ),
         bad(
             "text for a certificate",
@@ -49,7 +49,7 @@ fn bad_sets(servers: &Authority, clients: &Authority, rules: &str) -> Vec<Bad> {
             "tls.key",
             b"hello".to_vec(),
             "no PEM block",
-            "put the PEM key",
+            "it must hold the private key",
         ),
         bad(
             "another key",
@@ -80,7 +80,7 @@ fn bad_sets(servers: &Authority, clients: &Authority, rules: &str) -> Vec<Bad> {
             "ca.crt",
             Vec::new(),
             "empty",
-            "update",
+            "its issuer leaves ca.crt out",
         ),
         bad(
             "a CA bundle of text",

@@ -310,6 +310,8 @@ pub(crate) struct Rules {
     pub(crate) route: String,
     /// The file names of the revocation lists.
     pub(crate) lists: Vec<&'static str>,
+    /// The CA bundles, if they are not the mount's.
+    pub(crate) bundles: Vec<PathBuf>,
     /// The target.
     pub(crate) target: String,
 }
@@ -322,6 +324,7 @@ impl Rules {
             tls: String::new(),
             route: allow(names),
             lists: Vec::new(),
+            bundles: Vec::new(),
             target: target.to_owned(),
         }
     }
@@ -330,6 +333,10 @@ impl Rules {
     pub(crate) fn text(&self, mount: &Mount) -> String {
         let path = |name: &str| format!("{:?}", mount.path(name).display().to_string());
         let lists: Vec<String> = self.lists.iter().map(|name| path(name)).collect();
+        let bundles: Vec<String> = match &*self.bundles {
+            [] => vec![path("ca.crt")],
+            bundles => bundles.iter().map(|path| format!("{path:?}")).collect(),
+        };
         // An empty list is an error.
         let lists = match &*lists {
             [] => String::new(),
@@ -341,7 +348,7 @@ impl Rules {
             self.top,
             path("tls.crt"),
             path("tls.key"),
-            path("ca.crt"),
+            bundles.join(", "),
             lists,
             self.tls,
             self.target,

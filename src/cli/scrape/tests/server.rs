@@ -96,11 +96,8 @@ pub(super) fn issue_expired(ca: &Authority, purpose: Purpose) -> Issued {
 
 /// A file that was never on disk.
 pub(super) fn content(flag: &'static str, text: &str) -> Content {
-    Content {
-        place: Place::Flag(flag),
-        path: "file".into(),
-        bytes: text.as_bytes().to_vec().into(),
-    }
+    let bytes = text.as_bytes().to_vec().into();
+    Content::new(Place::Flag(flag), "file".into(), bytes)
 }
 
 impl Scene {

@@ -48,21 +48,22 @@ fn each_key_that_is_none_to_use_is_named_and_the_certificate_is_not() {
     );
     let password = "nobody is there to type a password";
     let useless = "which TLS has no use for here";
+    let signed = tlv(0x30, &[&tlv(0x30, &[])]);
     let cases = [
         ("# nothing".to_owned(), "no PEM block PRIVATE KEY"),
-        (issued.cert.clone(), "only CERTIFICATE; put the PEM key"),
-        (pem("ENCRYPTED PRIVATE KEY", &[0]), password),
+        (issued.cert.clone(), "but CERTIFICATE at line 1; it must"),
+        (pem("ENCRYPTED PRIVATE KEY", &signed), password),
         (legacy, password),
-        (issued.key.repeat(2), "2 private keys in it"),
+        (issued.key.repeat(2), "a second private key"),
         (issued.key[..issued.key.len() / 2].to_owned(), "cut short"),
-        (pem("PUBLIC KEY", &[0]), "it holds a public key"),
+        (pem("PUBLIC KEY", &signed), "but PUBLIC KEY at line 1"),
         (pem("OPENSSH PRIVATE KEY", &[0]), "ssh-keygen -p -m PKCS8"),
-        (pem("DSA PRIVATE KEY", &[0]), "the key is DSA, which TLS"),
-        (pem("EC PARAMETERS", &oid(P256)), "only EC PARAMETERS"),
+        (pem("DSA PRIVATE KEY", &[0]), "of no use in TLS"),
         (
-            "0\u{1}binary".to_owned(),
-            "binary (DER or PKCS#12), not PEM",
+            pem("EC PARAMETERS", &oid(P256)),
+            "but EC PARAMETERS at line 1",
         ),
+        ("0\u{1}\u{1}".to_owned(), "DER, not PEM; convert it"),
         (
             pkcs8(&[&oid(EC), &oid("1.3.132.0.33")], &[]),
             "is ECDSA P-224, which",
@@ -110,10 +111,7 @@ fn each_key_that_is_none_to_use_is_named_and_the_certificate_is_not() {
             pkcs8(&[&oid(EC), &oid(P256)], &[]),
             "the key (ECDSA P-256) is damaged",
         ),
-        (
-            pem("PRIVATE KEY", b"hello"),
-            "the key (of an unknown kind) is damaged",
-        ),
+        (pem("PRIVATE KEY", b"hello"), "is cut short: 5 of the 103"),
     ];
     for (key, what) in cases {
         let problems = said(&issued.cert, &key, &[what]);
@@ -139,7 +137,7 @@ fn an_encrypted_key_beside_a_certificate_is_told_as_such() {
     let problems = said(
         &both,
         &issued.key,
-        &["--cert: \"file\": the private key in it is encrypted"],
+        &["--cert: \"file\": line ", "the key is encrypted"],
     );
     assert_eq!(problems.len(), 1, "{problems:?}");
 }
