@@ -358,6 +358,7 @@ fn every_descriptor_comes_back_after_two_thousand_connections_of_every_kind_of_e
     };
 
     scrape_admin(&gate);
+    gate.wait_until_ready();
     let baseline = gate.descriptors();
     let rounds = 200;
     for _ in 0..rounds {

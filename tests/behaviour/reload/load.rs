@@ -31,6 +31,7 @@ fn under_load(reloads: usize) {
         })
         .collect();
     let servers: Vec<_> = (0..10).map(|_| mounted.servers.server()).collect();
+    mounted.gate.wait_until_ready();
     let descriptors = mounted.gate.descriptors();
     let watches = mounted.gate.watches();
     let over = AtomicBool::new(false);

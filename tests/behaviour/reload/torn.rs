@@ -10,6 +10,7 @@ fn a_storm_of_swaps_ends_at_the_last_one_and_nobody_notices() {
     let address = mounted.gate.address();
     let servers: Vec<_> = (0..20).map(|_| mounted.servers.server()).collect();
     let last = mounted.servers.server();
+    mounted.gate.wait_until_ready();
     let descriptors = mounted.gate.descriptors();
     let over = AtomicBool::new(false);
     let scrapes = AtomicUsize::new(0);

@@ -264,6 +264,13 @@ impl Gate {
         Metrics::parse(&self.get("/metrics").body)
     }
 
+    /// Returns once it serves: from then on nothing is opened but for a client or a file.
+    pub(crate) fn wait_until_ready(&self) {
+        eventually("the gate is ready", || {
+            (self.get("/readyz").status == 200).then_some(())
+        });
+    }
+
     /// Returns once the metrics look like this.
     pub(crate) fn wait_for_metrics(&self, what: &str, is: impl Fn(&Metrics) -> bool) -> Metrics {
         eventually(what, || Some(self.metrics()).filter(|metrics| is(metrics)))
