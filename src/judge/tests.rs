@@ -2,6 +2,7 @@
 
 mod chains;
 mod company;
+mod ends;
 mod limits;
 mod lists;
 mod memory;
