@@ -3,8 +3,9 @@
 //! Does no IO, reads no clock and knows no flag. The TLS verifier, the step after the handshake, the live session and
 //! `explain` ask the same function, [`Trust::admit`]. From the bytes up: `der` and `certificate` read, `key` and
 //! `signature` know what keys can say, `rules` what RFC 5280 wants of one certificate; [`bundle`] has the CAs, [`list`],
-//! [`revocation`] and [`standing`] the lists; `chain` finds the ways from the bundle to a client, `path` judges one of them, [`trust`] the
-//! client; [`refusal`] has the words, and [`handshake`] carries it all into TLS.
+//! [`revocation`] and [`standing`] the lists; `chain` keeps what a client sent, `search` finds the ways from the bundle to
+//! it, `path` judges one of them, [`trust`] the client; [`refusal`] has the words, and [`handshake`] carries it all into
+//! TLS.
 
 pub mod bundle;
 mod certificate;
@@ -17,6 +18,7 @@ mod path;
 pub mod refusal;
 pub mod revocation;
 mod rules;
+mod search;
 mod signature;
 pub mod standing;
 pub mod trust;

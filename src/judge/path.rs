@@ -4,16 +4,17 @@
 //! given this line and nothing else to build a path from. Reads no clock.
 
 use rustls::pki_types::{
-    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, UnixTime,
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm,
+    TrustAnchor, UnixTime,
 };
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::bundle::{Bundle, Entry, display_name};
-use super::certificate::Certificate;
-use super::chain::Line;
+use super::certificate::{Certificate, oid};
 use super::refusal::{Refusal, Whose, Why};
 use super::revocation::{Issuer, Lists, Objection};
 use super::rules::Said;
+use super::search::Line;
 use super::signature::key_parts;
 use crate::crypto::provider;
 use crate::identity::Validity;
@@ -156,15 +157,44 @@ impl<'a> Above<'a> {
 /// What webpki says of the line. It is the one that knows name constraints; of the rest it sees nothing that was not
 /// seen here, or there is something that was overlooked here.
 fn second_opinion(line: &Line<'_>, now: UnixTime) -> Result<(), Why> {
+    let anchor = line.entry.anchor();
+    let anchor = anchor.map_err(|fault| Why::Fault(fault.clone()))?;
     let [client, issuers @ ..] = &*line.sent else {
         return Err(Why::Other);
     };
-    let anchor = line
-        .entry
-        .anchor()
-        .map_err(|fault| Why::Fault(fault.clone()))?;
+    let constrains = |one: &Certificate<'_>| one.extension(oid::NAME_CONSTRAINTS).is_some();
+    let is_constrained = issuers.iter().any(constrains) || constrains(&line.entry.certificate());
+    match (ask_webpki(line, client, issuers, anchor, now), issuers) {
+        (Ok(()), _) => Ok(()),
+        // Which of its errors it tells depends on the ways that it tried; where there are constraints, these are what it saw.
+        (Err(_), _) if is_constrained => Err(Why::NameConstraints),
+        // It counts self-issued certificates, which do not count (RFC 5280 section 4.2.1.9); they were counted here.
+        (Err(_), [issuer, ..]) if counts_otherwise(issuers) => {
+            let issuer = CertificateDer::from(issuer.der);
+            let issuer = webpki::anchor_from_trusted_cert(&issuer).map_err(|_| Why::Other)?;
+            ask_webpki(line, client, &[], &issuer, now).map_err(|_| Why::Other)
+        }
+        (Err(_), _) => Err(Why::Other),
+    }
+}
+
+/// True if one of these, from the client upwards, allows fewer CAs below it than there are with the self-issued ones.
+fn counts_otherwise(issuers: &[Certificate<'_>]) -> bool {
+    let most = |issuer| Said::of(issuer).ok().and_then(|said| said.path_len());
+    let mut issuers = issuers.iter().enumerate();
+    issuers.any(|(below, issuer)| most(issuer).is_some_and(|most| most < below))
+}
+
+/// Whether webpki finds a way from the anchor to the client through these issuers of the line.
+fn ask_webpki(
+    line: &Line<'_>,
+    client: &Certificate<'_>,
+    issuers: &[Certificate<'_>],
+    anchor: &TrustAnchor<'_>,
+    now: UnixTime,
+) -> Result<(), webpki::Error> {
     let client_der = CertificateDer::from(client.der);
-    let client = EndEntityCert::try_from(&client_der).map_err(|_| Why::Other)?;
+    let client = EndEntityCert::try_from(&client_der)?;
     let issuers: Vec<_> = issuers
         .iter()
         .map(|one| CertificateDer::from(one.der))
@@ -195,11 +225,7 @@ fn second_opinion(line: &Line<'_>, now: UnixTime) -> Result<(), Why> {
         None,
         None,
     );
-    match verdict {
-        Ok(_) => Ok(()),
-        Err(webpki::Error::NameConstraintViolation) => Err(Why::NameConstraints),
-        Err(_) => Err(Why::Other),
-    }
+    verdict.map(|_| ())
 }
 
 /// An algorithm that takes the signatures on a line for good, since that was seen before, and no other.

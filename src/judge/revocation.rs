@@ -39,6 +39,15 @@ pub(super) struct Issuer<'a> {
     pub(super) signs_lists: bool,
 }
 
+/// What lists say of a certificate, at some time.
+struct Said {
+    revoked: bool,
+    /// See [`known_until`].
+    known_until: Option<UnixTime>,
+    /// When another list begins to count.
+    next: Option<UnixTime>,
+}
+
 /// What the lists say against a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
@@ -129,43 +138,15 @@ impl Lists {
         if self.all.is_empty() {
             return Ok(None);
         }
-        let named = self.of(certificate.issuer);
-        let signed: Vec<&List> = named
-            .filter(|list| list.is_by(issuer.key) == Check::Good)
-            .collect();
-        let unknown = |why| Err(Objection::Unknown(why));
-        match (signed.is_empty(), issuer.signs_lists) {
-            (true, _) => return unknown(Unknown::NoList),
-            (false, false) => return unknown(Unknown::MayNotSign),
-            (false, true) => {}
-        }
-        let in_scope = signed
-            .into_iter()
-            .map(|list| (list, list.reasons_for(certificate, is_ca)))
-            .filter(|(_, reasons)| *reasons != Reasons::NONE)
-            .collect::<Vec<_>>();
-        if in_scope.is_empty() {
-            return unknown(Unknown::OtherScope);
-        }
-        let (begun, early): (Vec<_>, Vec<_>) = in_scope
-            .into_iter()
-            .partition(|(list, _)| list.life().not_before <= now);
-        let next = early.iter().map(|(list, _)| list.life().not_before).min();
-        let newest = begun
-            .iter()
-            .filter(|(list, _)| !begun.iter().any(|(other, _)| other.supersedes(list)))
-            .copied()
-            .collect::<Vec<_>>();
-        if newest
-            .iter()
-            .any(|(list, _)| list.revokes(certificate.serial))
-        {
+        let said = self
+            .said(certificate, is_ca, issuer, now)
+            .map_err(Objection::Unknown)?;
+        if said.revoked {
             return Err(Objection::Revoked);
         }
-        let known_until = match known_until(&newest) {
-            Some(until) => until,
-            None => return unknown(next.map_or(Unknown::OtherScope, Unknown::Early)),
-        };
+        let known_until = said.known_until.ok_or(Objection::Unknown(
+            said.next.map_or(Unknown::OtherScope, Unknown::Early),
+        ))?;
         let end = match self.stale {
             StaleCrl::Refuse if known_until <= now => {
                 return Err(Objection::Stale { since: known_until });
@@ -174,11 +155,12 @@ impl Lists {
             StaleCrl::Accept => None,
         };
         // Whatever comes first: these lists end, or another begins to count.
-        let change = end.into_iter().chain(next).min();
+        let change = end.into_iter().chain(said.next).min();
         Ok(change.map(second_before))
     }
 
-    /// True if a list of an issuer with this key revokes the certificate, whether or not it knows others.
+    /// As [`ask`](Self::ask), where only a list that names the certificate says anything: unknown is not revoked. What
+    /// lists say of it may still change when another begins.
     pub(super) fn revoke(
         &self,
         certificate: &Certificate<'_>,
@@ -186,11 +168,56 @@ impl Lists {
         issuer: Issuer<'_>,
         now: UnixTime,
     ) -> Result<Option<UnixTime>, Objection> {
-        match self.ask(certificate, is_ca, issuer, now) {
-            Err(Objection::Unknown(Unknown::Early(from))) => Ok(Some(second_before(from))),
-            Err(Objection::Unknown(_) | Objection::Stale { .. }) => Ok(None),
-            said @ (Ok(_) | Err(Objection::Revoked)) => said,
+        match self.said(certificate, is_ca, issuer, now) {
+            Ok(said) if said.revoked => Err(Objection::Revoked),
+            Ok(said) => Ok(said.next.map(second_before)),
+            Err(_) => Ok(None),
         }
+    }
+
+    /// What the lists of this issuer say of its certificate.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn said(
+        &self,
+        certificate: &Certificate<'_>,
+        is_ca: bool,
+        issuer: Issuer<'_>,
+        now: UnixTime,
+    ) -> Result<Said, Unknown> {
+        let named = self.of(certificate.issuer);
+        let signed: Vec<&List> = named
+            .filter(|list| list.is_by(issuer.key) == Check::Good)
+            .collect();
+        match (signed.is_empty(), issuer.signs_lists) {
+            (true, _) => return Err(Unknown::NoList),
+            (false, false) => return Err(Unknown::MayNotSign),
+            (false, true) => {}
+        }
+        let in_scope = signed
+            .into_iter()
+            .map(|list| (list, list.reasons_for(certificate, is_ca)))
+            .filter(|(_, reasons)| *reasons != Reasons::NONE)
+            .collect::<Vec<_>>();
+        if in_scope.is_empty() {
+            return Err(Unknown::OtherScope);
+        }
+        let (begun, early): (Vec<_>, Vec<_>) = in_scope
+            .into_iter()
+            .partition(|(list, _)| list.life().not_before <= now);
+        let newest = begun
+            .iter()
+            .filter(|(list, _)| !begun.iter().any(|(other, _)| other.supersedes(list)))
+            .copied()
+            .collect::<Vec<_>>();
+        Ok(Said {
+            revoked: newest
+                .iter()
+                .any(|(list, _)| list.revokes(certificate.serial)),
+            known_until: known_until(&newest),
+            next: early.iter().map(|(list, _)| list.life().not_before).min(),
+        })
     }
 
     /// Those that name this issuer, whoever signed them.

@@ -214,12 +214,19 @@ fn basic_constraints(value: &[u8]) -> Option<(bool, Option<usize>)> {
     };
     let path_len = match parts.is_empty() {
         true => None,
-        false => Some(parts.integer()?.iter().fold(0, |length: usize, byte| {
-            length.saturating_mul(256).saturating_add((*byte).into())
-        })),
+        false => Some(natural(parts.integer()?)?),
     };
     parts.end()?;
     Some((is_ca, path_len))
+}
+
+/// The number of an INTEGER that is not below zero; one that is too large is as large as they get.
+fn natural(content: &[u8]) -> Option<usize> {
+    let is_negative = content.first().is_some_and(|first| first & 0x80 != 0);
+    let number = content.iter().fold(0, |number: usize, byte| {
+        number.saturating_mul(256).saturating_add((*byte).into())
+    });
+    (!is_negative).then_some(number)
 }
 
 /// RFC 5280 section 4.2.1.12: at least one.

@@ -1,6 +1,8 @@
 //! Chains, lists and clocks in, verdicts out: the helpers, and the tests in the files below.
 
 mod chains;
+mod company;
+mod ends;
 mod limits;
 mod lists;
 mod memory;

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::bundle::{Bundle, Entry};
-use super::chain::{Chain, Edge, Line, Obstacle, Search, Seen};
+use super::chain::Chain;
 use super::path::Judge;
 use super::refusal::{Refusal, Unvouched, Whose, Why};
 use super::revocation::Lists;
 use super::rules::Fault;
+use super::search::{Edge, Line, Obstacle, Search, Seen};
 use super::signature::Check;
 use super::words;
 use crate::crypto::{Digest, digest_of};

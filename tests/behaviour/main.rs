@@ -22,6 +22,7 @@ mod files;
 mod handshake;
 mod image;
 mod limits;
+mod oracle;
 mod own;
 mod prometheus;
 mod proxy;

@@ -49,6 +49,17 @@ impl Names {
     fn contains(&self, name: &[u8]) -> bool {
         self.0.iter().any(|own| **own == *name)
     }
+
+    fn contain_ca(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|own| is_name_of(own, name))
+    }
+}
+
+/// True if a GeneralName is this Name.
+fn is_name_of(general: &[u8], name: &[u8]) -> bool {
+    der::only(general, der::holding(4))
+        .and_then(|mut inside| inside.any())
+        .is_some_and(|inside| inside.whole == name)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +134,10 @@ impl Scope {
         let Some(names) = &self.point else {
             return self.reasons;
         };
+        // In the end every certificate has the name of its issuer for a point of all reasons (RFC 5280 section 6.3.3).
+        if names.contain_ca(certificate.issuer) {
+            return self.reasons;
+        }
         let meets = |point: &Point<'_>| point.names.iter().any(|name| names.contains(name));
         let points = points(certificate).filter(meets);
         let of_points = points.fold(Reasons::NONE, |all, point| all.and(point.reasons));
@@ -151,10 +166,11 @@ fn points<'a>(certificate: &Certificate<'a>) -> impl Iterator<Item = Point<'a>> 
     let mut all = value
         .and_then(|value| der::only(value, der::SEQUENCE))
         .unwrap_or(Reader::new(&[]));
-    std::iter::from_fn(move || point(all.enter(der::SEQUENCE)?))
+    let issuer = certificate.issuer;
+    std::iter::from_fn(move || point(all.enter(der::SEQUENCE)?, issuer))
 }
 
-fn point(mut parts: Reader<'_>) -> Option<Point<'_>> {
+fn point<'a>(mut parts: Reader<'a>, issuer: &[u8]) -> Option<Point<'a>> {
     let mut names = Vec::new();
     if let Some(name) = parts.optional(der::holding(0))
         && let Some(full) = Reader::new(name.content).enter(der::holding(0))
@@ -165,9 +181,15 @@ fn point(mut parts: Reader<'_>) -> Option<Point<'_>> {
         None => Reasons::ALL,
         Some(reasons) => Reasons::read(reasons.content)?,
     };
-    if parts.optional(der::holding(2)).is_some() {
-        // Somebody else's list, which would be an indirect one.
-        names.clear();
+    if let Some(by) = parts.optional(der::holding(2)) {
+        let by = general_names(Reader::new(by.content))?;
+        match by.iter().any(|name| is_name_of(name, issuer)) {
+            // Superfluous, since that is so without; where the point has no name, these are its names.
+            true if names.is_empty() => names = by,
+            true => {}
+            // Somebody else's list, which would be an indirect one.
+            false => names.clear(),
+        }
     }
     parts.end()?;
     Some(Point { names, reasons })

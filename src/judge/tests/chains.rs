@@ -162,11 +162,11 @@ fn what_a_stranger_says_of_its_own_cas_is_never_looked_at() {
     let client = two.client();
     let trust = trust(&[&ca.der], &[]);
     let chain = shown(&[&client, &two.der, &one.der, &namesake.der]);
-    let seen = chain::Seen {
+    let seen = search::Seen {
         own: &[],
         issuers: &[],
     };
-    let mut search = chain::Search::new(&chain, trust.bundle()).unwrap();
+    let mut search = search::Search::new(&chain, trust.bundle()).unwrap();
     while search.learn(seen) {}
     assert!(search.lines().is_empty());
     assert!(

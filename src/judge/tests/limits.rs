@@ -23,7 +23,7 @@ fn each_entry_of_the_bundle_counts_by_its_own_word() {
 #[test]
 fn an_entry_that_cannot_vouch_says_why_to_its_clients() {
     type Change = fn(Certificate) -> Certificate;
-    let cases: [(Change, &str, &str); 10] = [
+    let cases: [(Change, &str, &str); 11] = [
         (
             |it| it.between(-DAY, -1),
             "expired at",
@@ -78,6 +78,12 @@ fn an_entry_that_cannot_vouch_says_why_to_its_clients() {
             "its basicConstraints is malformed",
             "BadCertificate",
         ),
+        (
+            // A pathLenConstraint of -1.
+            |it| it.with(Extension::ca(Some(0xff))),
+            "its basicConstraints is malformed",
+            "BadCertificate",
+        ),
     ];
     for (change, why, alert) in cases {
         let (good, bad) = (Ca::root("good"), Ca::made("bad", Key::p256(), change));
@@ -126,7 +132,11 @@ fn an_entry_whose_key_cannot_be_used_is_named() {
 #[test]
 fn every_issuer_on_the_way_is_bound_by_its_own_word() {
     type Change = fn(Certificate) -> Certificate;
-    let cases: [(Change, &str); 7] = [
+    let cases: [(Change, &str); 8] = [
+        (
+            |it| it.with(Extension::ca(Some(0x80))),
+            "its basicConstraints is malformed",
+        ),
         (
             |it| it.between(-DAY, -1),
             "the intermediate CA \"CN=sub\" expired",

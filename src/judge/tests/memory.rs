@@ -48,6 +48,29 @@ fn a_verdict_lasts_no_longer_than_anything_that_made_it() {
 }
 
 #[test]
+fn a_verdict_ends_when_the_next_list_begins_even_if_the_last_is_stale() {
+    let root = Ca::root("root");
+    let sub = root.below("sub");
+    let tomorrow = craft::List::of("root", &[1])
+        .between(100, 2 * DAY)
+        .signed_by(&root.key);
+    let stale = craft::List::of("root", &[9])
+        .between(-2 * DAY, -1)
+        .signed_by(&root.key);
+    let client = sub.client();
+    // The entry below the root needs no list, and may be revoked by one all the same.
+    for stale_crl in [StaleCrl::Refuse, StaleCrl::Accept] {
+        let lists: [&[u8]; 3] = [&stale, &tomorrow, &sub.list(&[])];
+        let trust = trust_as(&[&root.der, &sub.der], &lists, stale_crl);
+        assert_eq!(
+            verify(&trust, &[&client]).unwrap().validity.not_after,
+            at(99)
+        );
+        assert!(verify_at(&trust, &[&client], 100).is_err());
+    }
+}
+
+#[test]
 fn nothing_is_remembered_of_whoever_no_rule_names() {
     let ca = Ca::root("CA");
     let trust = trust(&[&ca.der], &[]);

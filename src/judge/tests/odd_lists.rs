@@ -219,3 +219,50 @@ fn a_list_stands_to_the_bundle_as_its_signature_says() {
         Standing::Bad(BadStanding::OtherEncoding { ca: ca_name() })
     );
 }
+
+#[test]
+fn the_name_of_its_issuer_is_a_point_of_every_certificate() {
+    let ca = Ca::root("CA");
+    let of_ca = |tag| element(tag, &[&element(0xa4, &[&craft::cn("CA")])]);
+    let of_other = element(0xa2, &[&element(0xa4, &[&craft::cn("other")])]);
+    let client = |points: &[&[u8]]| {
+        let points: Vec<Vec<u8>> = points.iter().map(|point| sequence(&[point])).collect();
+        let points: Vec<&[u8]> = points.iter().map(Vec::as_slice).collect();
+        ca.client_made(|it| match &*points {
+            [] => it,
+            all => it.and(Extension::new(
+                oid::CRL_DISTRIBUTION_POINTS,
+                false,
+                sequence(all),
+            )),
+        })
+    };
+    let at = |point: &[u8]| {
+        let list = craft::List::of("CA", &[1]).and(Extension::scope(&[point]));
+        list.signed_by(&ca.key)
+    };
+    let (own, url) = (element(0xa0, &[&of_ca(0xa0)]), full_name("http://x/1"));
+    let (by_ca, by_other) = (of_ca(0xa2), of_other);
+    let verdict =
+        |list: &[u8], points: &[&[u8]]| refused(&trust(&[&ca.der], &[list]), &[&client(points)]);
+    const REVOKED: &str = "the certificate is revoked";
+    let one_each: [&[&[u8]]; 4] = [&[], &[&url], &[&by_ca], &[&by_other]];
+    for points in one_each {
+        assert_eq!(verdict(&at(&own), points), REVOKED);
+    }
+    // Who names the issuer as the issuer of its lists says what is so without.
+    assert_eq!(verdict(&at(&url), &[&[&*url, &by_ca].concat()]), REVOKED);
+    let other_ca = element(
+        0xa0,
+        &[&element(0xa0, &[&element(0xa4, &[&craft::cn("other")])])],
+    );
+    for (list, point) in [
+        (&url, [&*url, &by_other].concat()),
+        (&url, by_ca.clone()),
+        (&other_ca, by_other.clone()),
+        (&other_ca, url.clone()),
+    ] {
+        let words = verdict(&at(list), &[&point]);
+        assert!(words.contains("speak for other certificates"), "{words}");
+    }
+}
