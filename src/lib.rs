@@ -24,9 +24,9 @@
 //!
 //! # Invariants, many of them absences
 //!
-//! - The judge is one pure function, [`policy::judge`]. The TLS verifier asks it, so that a refused client hears the
-//!   right alert; the step after the handshake asks it again, and only that answer opens the way; a live session asks
-//!   it at every change for as long as it lives; `explain` asks it too.
+//! - The judge is one pure function, [`policy::judge`]. The TLS verifier asks it once the client has proved its key, so
+//!   that a refused client hears the right alert; the step after the handshake asks it again, and only that answer
+//!   opens the way; a live session asks it at every change for as long as it lives; `explain` asks it too.
 //! - All that must change together lives in one immutable generation behind one pointer. A connection is judged by one
 //!   generation, and nobody keeps a list of sessions to kill from: each watches for itself.
 //! - Each step takes the proof of the one before. Dialling the target takes an `Admitted`, which only admission makes,
