@@ -17,8 +17,9 @@ const MOST_ISSUERS: usize = 6;
 const MOST_LINES: usize = 64;
 const MOST_STEPS: usize = 1024;
 /// Once so much was spent on signatures that turned out wrong, in units of one by an ECDSA P-256 key, no other is checked
-/// unless it was seen before. As many as the bundle has entries of one name are affordable, since it asks for them.
-const MOST_WASTED: usize = 8;
+/// unless it was seen before. Two wrong ones of any key are affordable, as an old key costs one where it vouches for a new
+/// one; and as many as the bundle has entries of one name, since it asks for them.
+const MOST_WASTED: usize = 4;
 
 /// A way from the client's certificate up to an entry of the bundle; every signature on it was seen to be good.
 #[derive(Debug, Clone)]
@@ -256,7 +257,7 @@ impl<'a> Search<'a> {
     /// True if another answer may turn out wrong. Its own cost does not count beforehand: a good line by a costly key is
     /// found beside the same company as any other.
     fn affords_more(&self) -> bool {
-        self.wrong < self.bundle.most_of_one_name().max(1) || self.wasted < MOST_WASTED
+        self.wrong < self.bundle.most_of_one_name().max(2) || self.wasted < MOST_WASTED
     }
 
     /// How many signatures turned out wrong.
