@@ -54,7 +54,7 @@ impl Chain {
             let named = others.iter().filter(|(_, one)| one.subject == below.issuer);
             let mut named: Vec<_> = named.collect();
             // Where there is no place for all, those that no identifier speaks against come first.
-            named.sort_by_key(|(_, one)| Likely::of(&below, one));
+            named.sort_by_cached_key(|(_, one)| Likely::of(&below, one));
             for (der, _) in named {
                 let fits = kept.len() <= MOST_KEPT
                     && bytes + der.len() <= MOST_KEPT_BYTES

@@ -17,8 +17,9 @@ const MOST_ISSUERS: usize = 6;
 const MOST_LINES: usize = 64;
 const MOST_STEPS: usize = 1024;
 /// Once so much was spent on signatures that turned out wrong, in units of one by an ECDSA P-256 key, no other is checked
-/// unless it was seen before. As many as the bundle has entries of one name are affordable, since it asks for them.
-const MOST_WASTED: usize = 8;
+/// unless it was seen before. Two wrong ones of any key are affordable, as an old key costs one where it vouches for a new
+/// one; and as many as the bundle has entries of one name, since it asks for them.
+const MOST_WASTED: usize = 4;
 
 /// A way from the client's certificate up to an entry of the bundle; every signature on it was seen to be good.
 #[derive(Debug, Clone)]
@@ -163,13 +164,8 @@ impl<'a> Search<'a> {
         let Some(child) = self.sent.get(place).copied() else {
             return false;
         };
-        let known = self.parents.get(place);
-        let is_known = known.is_some_and(|all| all.contains(&parent));
-        // One key made a signature, so whoever has another did not.
-        let mut answers = self.asked.iter().filter(|(other, ..)| *other == place);
-        let by_another = answers.any(|(_, by, check)| *check == Check::Good && *by != key);
-        if is_known || by_another || self.ask(place, &child, parent, key, seen) != Some(Check::Good)
-        {
+        let is_open = self.is_open(place, parent, key);
+        if !is_open || self.ask(place, &child, parent, key, seen) != Some(Check::Good) {
             return false;
         }
         if let Some(parents) = self.parents.get_mut(place) {
@@ -191,12 +187,32 @@ impl<'a> Search<'a> {
         let sent = sent
             .filter(|(_, (one, parents))| !parents.is_empty() && one.subject == child.issuer)
             .map(|(place, (one, _))| (Parent::Sent(place), *one));
-        let mut all: Vec<_> = entries
+        let open: Vec<_> = entries
             .chain(sent)
-            .map(|(parent, one)| (Likely::of(child, &one), parent, one.key))
+            .filter(|(parent, one)| self.is_open(place, *parent, one.key))
             .collect();
-        all.sort_by_key(|(likely, ..)| *likely);
-        all
+        // Extensions may be many: where there is nothing to choose from, they are not looked at.
+        let is_choice = self.sent.len() > 1 || open.len() > 1;
+        let likely = |one: &Certificate<'_>| match is_choice {
+            true => Likely::of(child, one),
+            false => Likely::Silent,
+        };
+        let open = open.into_iter();
+        let mut open: Vec<_> = open
+            .map(|(parent, one)| (likely(&one), parent, one.key))
+            .collect();
+        open.sort_by_key(|(likely, ..)| *likely);
+        open
+    }
+
+    /// True if it is not known yet whether this parent signed the certificate. One key made its signature, so where that is
+    /// found, whoever has another did not.
+    fn is_open(&self, place: usize, parent: Parent, key: &[u8]) -> bool {
+        let parents = self.parents.get(place);
+        let is_known = parents.is_some_and(|all| all.contains(&parent));
+        let mut answers = self.asked.iter().filter(|(other, ..)| *other == place);
+        let is_told = answers.any(|(_, by, check)| (*check == Check::Good) != (*by == key));
+        !is_known && !is_told
     }
 
     /// `None` if that would be one question too many.
@@ -256,7 +272,7 @@ impl<'a> Search<'a> {
     /// True if another answer may turn out wrong. Its own cost does not count beforehand: a good line by a costly key is
     /// found beside the same company as any other.
     fn affords_more(&self) -> bool {
-        self.wrong < self.bundle.most_of_one_name().max(1) || self.wasted < MOST_WASTED
+        self.wrong < self.bundle.most_of_one_name().max(2) || self.wasted < MOST_WASTED
     }
 
     /// How many signatures turned out wrong.

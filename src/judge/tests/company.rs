@@ -159,9 +159,9 @@ proptest! {
             let nothing = Seen { own: &[], issuers: &[] };
             while search.learn(nothing) {}
             let good = search.own_edges.len() + search.issuer_edges.len();
-            prop_assert!(search.wrong_answers() <= 8);
+            prop_assert!(search.wrong_answers() <= 4);
             prop_assert!(good <= 13);
-            prop_assert!(search.checks() <= 8 + 13);
+            prop_assert!(search.checks() <= 4 + 13);
             Ok(())
         })?;
     }

@@ -66,7 +66,7 @@ pub(super) fn above_anchor<'a>(question: &Question<'a>) -> Vec<Question<'a>> {
 
 /// What the judge looks at: so many certificates beside the client's own, and wrong signatures of so much cost.
 const MOST_KEPT: usize = 12;
-const MOST_WASTED: usize = 8;
+const MOST_WASTED: usize = 4;
 
 /// True if so much is sent beside every good line that the judge may give up before it comes to one: more certificates
 /// than it keeps, or more wrong signatures than it checks that are no less likely than those of the line.
@@ -75,18 +75,21 @@ pub(super) fn is_too_much(case: &Case, good: &[Vec<&Cert>]) -> bool {
     let doubt = |line: &Vec<&Cert>| line.windows(2).map(|pair| likely(pair[0], pair[1])).max();
     let doubt = good.iter().filter_map(doubt).min().unwrap_or(0);
     let children = sent.iter().copied().chain([&case.client]);
-    let wasted = children.map(|child| {
-        let issuers = case.bundle.iter().chain(sent.iter().copied());
-        let mut wrong: Vec<usize> = issuers
-            .filter(|issuer| issuer.subject == child.issuer && issuer.key != child.signer)
-            .filter(|issuer| likely(child, issuer) <= doubt)
-            .map(|issuer| issuer.key)
-            .collect();
-        wrong.sort_unstable();
-        wrong.dedup();
-        wrong.into_iter().map(Keys::cost).sum::<usize>()
-    });
-    sent.len() > MOST_KEPT || wasted.sum::<usize>() >= MOST_WASTED
+    let wasted: Vec<usize> = children
+        .flat_map(|child| {
+            let issuers = case.bundle.iter().chain(sent.iter().copied());
+            let mut wrong: Vec<usize> = issuers
+                .filter(|issuer| issuer.subject == child.issuer && issuer.key != child.signer)
+                .filter(|issuer| likely(child, issuer) <= doubt)
+                .map(|issuer| issuer.key)
+                .collect();
+            wrong.sort_unstable();
+            wrong.dedup();
+            wrong.into_iter().map(Keys::cost)
+        })
+        .collect();
+    let is_costly = wasted.len() > 1 && wasted.iter().sum::<usize>() >= MOST_WASTED;
+    sent.len() > MOST_KEPT || is_costly
 }
 
 /// How little the key identifiers say for it that one issued the other: 0 is a match, 2 the contrary.
