@@ -152,7 +152,21 @@ impl Pem {
     /// # Errors
     /// If there is none, in which case `meaning` says what there should be; or if a revocation list is among them.
     pub fn certificates(&self, meaning: &str) -> Result<Vec<Block>, Fault> {
+        self.no_list()?;
         self.wanted(Label::Certificate, meaning)
+    }
+
+    /// As [`Pem::certificates`], but with no objection to revocation lists: the line of the first one comes along, to be
+    /// told to whoever believes that it counts.
+    ///
+    /// # Errors
+    /// If there is no certificate.
+    pub fn certificates_beside_lists(
+        &self,
+        meaning: &str,
+    ) -> Result<(Vec<Block>, Option<usize>), Fault> {
+        let list = self.first(Label::List).map(|list| list.line);
+        Ok((self.wanted(Label::Certificate, meaning)?, list))
     }
 
     /// The revocation lists in their order; never none. Other blocks are passed over.
@@ -190,9 +204,6 @@ impl Pem {
     }
 
     fn wanted(&self, wanted: Label, meaning: &str) -> Result<Vec<Block>, Fault> {
-        if wanted != Label::List {
-            self.no_list()?;
-        }
         let is_wanted =
             |label: Label| label == wanted || (label == Label::None && wanted == Label::List);
         let blocks = self.blocks.iter().filter(|block| is_wanted(block.label));

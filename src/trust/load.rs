@@ -88,6 +88,17 @@ impl Content {
         self.of_pem(|pem| pem.certificates(meaning))
     }
 
+    /// The certificates, and the line of the first revocation list, should there be one beside them.
+    ///
+    /// # Errors
+    /// As for [`Self::certificates`].
+    pub fn certificates_beside_lists(
+        &self,
+        meaning: &str,
+    ) -> Result<(Vec<Block>, Option<usize>), Problem> {
+        self.of_pem(|pem| pem.certificates_beside_lists(meaning))
+    }
+
     /// The revocation lists, in their order; never none.
     ///
     /// # Errors

@@ -59,6 +59,7 @@ pub fn validate(
         trust,
         client_cas,
         unreadable_cas,
+        idle_lists,
         crls,
     } = vouching;
     let server_key = Arc::new(OneCertificate(Arc::new(certified)));
@@ -83,6 +84,7 @@ pub fn validate(
             .map(|file| file.path.clone())
             .collect(),
         unreadable_cas,
+        idle_lists,
         crls,
         unsafe_settings: config.unsafe_settings(),
         rules: of_rules(config),

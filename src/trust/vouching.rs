@@ -22,6 +22,8 @@ pub(super) struct Vouching {
     pub(super) client_cas: Vec<CaFacts>,
     /// The certificates of the bundle that are not even entries.
     pub(super) unreadable_cas: Vec<UnreadableCa>,
+    /// The files of the bundle that hold revocation lists as well, and the line of the first in each.
+    pub(super) idle_lists: Vec<(usize, usize)>,
     /// The lists, in the order of the files.
     pub(super) crls: Vec<CrlFacts>,
 }
@@ -48,6 +50,7 @@ pub(super) fn vouching(
             trust: Arc::clone(&previous.trust),
             client_cas: previous.client_cas.clone(),
             unreadable_cas: previous.unreadable_cas.clone(),
+            idle_lists: previous.idle_lists.clone(),
             crls: previous.crls.clone(),
         },
         None => read(tls, files)?,
@@ -65,12 +68,14 @@ pub(super) fn vouching(
 fn read(tls: &Tls, files: &Files) -> Result<Vouching, Vec<Problem>> {
     let mut problems = Vec::new();
     let (mut entries, mut client_cas, mut unreadable_cas) = (Vec::new(), Vec::new(), Vec::new());
+    let mut idle_lists = Vec::new();
     for (place, file) in files.client_ca.iter().enumerate() {
-        let found = file.certificates("the CAs that vouch for clients");
-        let found = found.unwrap_or_else(|problem| {
+        let found = file.certificates_beside_lists("the CAs that vouch for clients");
+        let (found, list) = found.unwrap_or_else(|problem| {
             problems.push(problem);
-            Vec::new()
+            (Vec::new(), None)
         });
+        idle_lists.extend(list.map(|line| (place, line)));
         for (index, block) in found.iter().enumerate() {
             let number = index + 1;
             let read = Entry::read(block.certificate()).map_err(|fault| fault.to_string());
@@ -117,6 +122,7 @@ fn read(tls: &Tls, files: &Files) -> Result<Vouching, Vec<Problem>> {
         trust: Arc::new(trust),
         client_cas,
         unreadable_cas,
+        idle_lists,
         crls,
     })
 }
@@ -189,6 +195,17 @@ impl Vouching {
         warnings: &mut Vec<Problem>,
         problems: &mut Vec<Problem>,
     ) {
+        let idle = self.idle_lists.iter();
+        warnings.extend(idle.filter_map(|(file, line)| {
+            let file = files.client_ca.get(*file)?;
+            let also_given = |list: &Content| list.path == file.path;
+            (!files.client_crl.iter().any(also_given)).then(|| {
+                file.problem(format!(
+                    "line {line}: a revocation list, which revokes nobody in a file of CAs; give the file with \
+                     --client-crl as well, or take the list out"
+                ))
+            })
+        }));
         for (list, facts) in self.trust.lists().all().iter().zip(&self.crls) {
             let Some(file) = files.client_crl.get(facts.file) else {
                 continue;

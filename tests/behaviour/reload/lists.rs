@@ -54,6 +54,37 @@ fn a_revoked_client_is_told_so_by_a_list_in_pem_and_in_der() {
 }
 
 #[test]
+fn a_list_among_cas_is_told_and_counts_once_its_file_is_one_of_lists() {
+    let ca = Authority::root("clients");
+    let bad = ca.client("bad");
+    let target = target::echo();
+    let mut rules = Rules::allowing(&target.flag(), &["bad"]);
+    let both = [&*ca.pem, &*ca.revoking(&[&bad])].concat();
+    let mut mounted = Mounted::start(Writer::Kubelet, &rules, &both, &[]);
+    let client = mounted.client(&bad);
+    assert!(is_admitted(mounted.gate.address(), &client));
+    let told = |mounted: &Mounted| {
+        let told = events(&mounted.gate, "configuration");
+        told.iter()
+            .filter(|told| text(told, "message").contains("which revokes nobody in a file of CAs"))
+            .count()
+    };
+    assert_eq!(told(&mounted), 1);
+
+    rules.lists = vec!["ca.crt"];
+    mounted.rule(&rules);
+    eventually("the list counts", || {
+        is_refused(
+            mounted.gate.address(),
+            &client,
+            AlertDescription::CertificateRevoked,
+        )
+        .then_some(())
+    });
+    assert_eq!(told(&mounted), 1, "it counts now");
+}
+
+#[test]
 fn a_client_below_a_revoked_intermediate_is_refused() {
     let root = Authority::root("clients");
     let mut params = authority_params("a revoked intermediate");
