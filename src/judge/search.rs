@@ -12,10 +12,9 @@ use crate::crypto::{Digest, digest_of};
 
 /// The most issuers in one line, the entry of the bundle not counted: as webpki has it.
 const MOST_ISSUERS: usize = 6;
-/// The most lines that are judged, and the most steps that are taken to find them. All are made of certificates that a
-/// CA of the bundle vouches for: a stranger has none.
+/// The most lines that are judged. All are made of certificates that a CA of the bundle vouches for (a stranger has none),
+/// and of so few that finding them takes no more steps than that.
 const MOST_LINES: usize = 64;
-const MOST_STEPS: usize = 1024;
 /// Once so much was spent on signatures that turned out wrong, in units of one by an ECDSA P-256 key, no other is checked
 /// unless it was seen before. Two wrong ones of any key are affordable, as an old key costs one where it vouches for a new
 /// one; and as many as the bundle has entries of one name, since it asks for them.
@@ -295,23 +294,21 @@ impl<'a> Search<'a> {
     /// Every line, up to a number, short ones not before long ones.
     pub(super) fn lines(&self) -> Vec<Line<'a>> {
         let mut lines = Vec::new();
-        let mut steps = MOST_STEPS;
-        self.walk(&mut vec![0], &mut steps, &mut lines);
+        self.walk(&mut vec![0], &mut lines);
         lines
     }
 
-    fn walk(&self, way: &mut Vec<usize>, steps: &mut usize, lines: &mut Vec<Line<'a>>) {
+    fn walk(&self, way: &mut Vec<usize>, lines: &mut Vec<Line<'a>>) {
         let parents = way.last().and_then(|last| self.parents.get(*last));
         for parent in parents.into_iter().flatten() {
-            if *steps == 0 || lines.len() >= MOST_LINES {
+            if lines.len() >= MOST_LINES {
                 return;
             }
-            *steps -= 1;
             match *parent {
                 Parent::Entry(entry) => lines.extend(self.line(way, entry)),
                 Parent::Sent(next) if way.len() <= MOST_ISSUERS && !self.is_on(way, next) => {
                     way.push(next);
-                    self.walk(way, steps, lines);
+                    self.walk(way, lines);
                     way.pop();
                 }
                 Parent::Sent(_) => {}
@@ -339,7 +336,7 @@ impl<'a> Search<'a> {
 
 /// What a signature check by this key costs, in units of one by an ECDSA P-256 key, roughly (measured: 0.8, 2.6 and 4.6
 /// million instructions for the three curves). Kinds are told apart by length; an RSA key of 4096 bits is cheap.
-fn cost(key: &[u8]) -> usize {
+pub(super) fn cost(key: &[u8]) -> usize {
     match key.len() {
         0..=100 => 1,
         101..=140 => 3,

@@ -45,6 +45,24 @@ fn admits(rule: Rule, client: &Client) -> bool {
 }
 
 #[test]
+fn the_rules_are_told_as_they_were_given_in_order() {
+    let uris = ["https://a.test/x", "spiffe://td/ns/*/sa/a"];
+    let rules = uris.map(|text| Rule::uri(text).unwrap());
+    let more = [Rule::dns("a.test").unwrap(), Rule::cn("a").unwrap()];
+    let allow = Allow::rules(rules.into_iter().chain(more)).unwrap();
+    assert_eq!(
+        allow.to_strings(),
+        [
+            "cn:a",
+            "dns:a.test",
+            "uri:https://a.test/x",
+            "uri:spiffe://td/ns/*/sa/a"
+        ]
+    );
+    assert_eq!(Allow::AnyClient.to_strings().len(), 1);
+}
+
+#[test]
 fn a_rule_looks_at_its_own_kind_of_name_only() {
     let name = "prometheus.monitoring.svc";
     let by_dns = client(&[], &[dns(name)]);

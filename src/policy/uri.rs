@@ -154,6 +154,19 @@ mod tests {
     use super::super::patterns::Patterns;
     use super::*;
 
+    #[test]
+    fn what_is_no_printable_ascii_is_told_as_that() {
+        for text in [
+            "",
+            "https://ä.test/",
+            "https://a.test/a b",
+            "https://a.test/\n",
+        ] {
+            let said = UriPattern::parse(text).unwrap_err().to_string();
+            assert!(said.contains("printable ASCII"), "{text:?}: {said}");
+        }
+    }
+
     fn matches(pattern: &str, uri: &str) -> bool {
         let pattern = UriPattern::parse(pattern).expect("the pattern is valid");
         if pattern.is_exact() {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::craft::{DAY, oid};
-use crate::judge::search::{Search, Seen};
+use crate::judge::search::{Search, Seen, cost};
 
 /// The key identifier that a CA of this name gives its key.
 fn id(name: &str) -> Vec<u8> {
@@ -112,6 +112,63 @@ fn the_name_constraints_that_refuse_a_line_are_told_whatever_else_was_tried() {
         &[&sub.client(), &sub.der, &new.der],
     );
     assert!(words.contains("name constraints"), "{words}");
+}
+
+#[test]
+fn a_lattice_of_cas_has_no_more_lines_than_are_looked_at() {
+    // Three certificates of each of four CAs make 81 lines, as many as the certificates that are kept can make.
+    let root = Ca::root("root");
+    let bundle = trust(&[&root.der], &[]);
+    let mut all = Vec::new();
+    let mut above = root;
+    for name in ["one", "two", "three", "four"] {
+        let below = above.below(name);
+        let twin = |number| {
+            let twin = Certificate::ca(name, above.name, &below.key).number(number);
+            twin.signed_by(&above.key)
+        };
+        all.extend([1, 2, 3].map(twin));
+        above = below;
+    }
+    all.insert(0, above.client());
+    let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+    let chain = shown(&all);
+    let mut search = Search::new(&chain, bundle.bundle()).unwrap();
+    let nothing = Seen {
+        own: &[],
+        issuers: &[],
+    };
+    while search.learn(nothing) {}
+    assert_eq!(search.lines().len(), 64);
+    assert!(admit(&bundle, &all).is_ok());
+}
+
+#[test]
+fn the_costlier_a_key_the_fewer_wrong_signatures_it_is_asked_about() {
+    for (key, wrong) in [(Key::p256(), 4), (Key::p384(), 2), (Key::p521(), 2)] {
+        let root = Ca::made("root", key, |it| it);
+        let bundle = trust(&[&root.der], &[]);
+        let others = [(); 10].map(|()| Ca::root("root").below("sub").der);
+        let client = Certificate::client("sub", &Key::p256()).signed_by(&Key::p256());
+        let all: Vec<&[u8]> = [&client]
+            .into_iter()
+            .chain(&others)
+            .map(Vec::as_slice)
+            .collect();
+        let chain = shown(&all);
+        let mut search = Search::new(&chain, bundle.bundle()).unwrap();
+        let nothing = Seen {
+            own: &[],
+            issuers: &[],
+        };
+        while search.learn(nothing) {}
+        assert_eq!(search.wrong_answers(), wrong);
+    }
+    let length = |key: Key| cost(&key.public());
+    assert_eq!(
+        [Key::p256(), Key::ed25519(), Key::p384(), Key::p521()].map(length),
+        [1, 1, 3, 6]
+    );
 }
 
 /// One certificate of a hostile company: whose name, whose key, who is named as its issuer, who signs.

@@ -291,6 +291,15 @@ fn a_client_is_bound_by_its_own_word() {
 }
 
 #[test]
+fn a_certificate_is_good_from_its_first_second_to_its_last() {
+    let ca = Ca::root("CA");
+    let trust = trust(&[&ca.der], &[]);
+    let client = ca.client_made(|it| it.between(10, 20));
+    let good = [9, 10, 20, 21].map(|second| verify_at(&trust, &[&client], second).is_ok());
+    assert_eq!(good, [false, true, true, false]);
+}
+
+#[test]
 fn a_path_is_no_longer_than_each_ca_above_allows() {
     let limited = |most| {
         Ca::made("limited", Key::p256(), move |it| {

@@ -124,6 +124,41 @@ fn what_was_sent_beside_a_chain_is_not_kept() {
 }
 
 #[test]
+fn clients_and_issuers_are_remembered_side_by_side() {
+    let root = Ca::root("root");
+    let trust = trust(&[&root.der], &[]);
+    for (number, name) in ["one", "two"].into_iter().enumerate() {
+        let sub = root.below(name);
+        let long = Extension::new(craft::oid::UNKNOWN, false, vec![0; 8_000]);
+        let client = sub.client_made(|it| it.and(long));
+        assert!(admit(&trust, &[&client, &sub.der]).is_ok());
+        let (verdicts, bytes, issuers) = trust.remembered();
+        assert_eq!((verdicts, issuers), (number + 1, number + 1));
+        assert!(bytes > 8_000 * (number + 1), "{bytes}");
+    }
+}
+
+#[test]
+fn a_new_verdict_about_a_client_takes_the_place_of_the_old_one() {
+    let root = Ca::root("root");
+    let sub = root.below("sub");
+    let client = sub.client();
+    let long = Extension::new(craft::oid::UNKNOWN, false, vec![0; 1_000]);
+    let twin = Certificate::ca("sub", "root", &sub.key)
+        .and(long)
+        .signed_by(&root.key);
+    let (twice, once) = (trust(&[&root.der], &[]), trust(&[&root.der], &[]));
+    assert!(admit(&twice, &[&client, &twin]).is_ok());
+    for trust in [&twice, &once] {
+        assert!(admit(trust, &[&client, &sub.der]).is_ok());
+    }
+    assert_eq!(
+        (twice.remembered().0, twice.remembered().1),
+        (1, once.remembered().1)
+    );
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     let ca = Ca::root("CA");
     let trust = trust(&[&ca.der], &[]);

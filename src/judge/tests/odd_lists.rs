@@ -221,6 +221,17 @@ fn a_list_stands_to_the_bundle_as_its_signature_says() {
 }
 
 #[test]
+fn a_list_counts_once_somebody_needs_it() {
+    let root = Ca::root("root");
+    let sub = root.below("sub");
+    let trust = trust(&[&root.der], &[&root.list(&[]), &sub.list(&[])]);
+    let counts = || [0, 1].map(|list| trust.counts(&trust.lists().all()[list], at(0)));
+    assert_eq!(counts(), [true, false]);
+    assert!(verify(&trust, &[&sub.client(), &sub.der]).is_ok());
+    assert_eq!(counts(), [true, true]);
+}
+
+#[test]
 fn the_name_of_its_issuer_is_a_point_of_every_certificate() {
     let ca = Ca::root("CA");
     let of_ca = |tag| element(tag, &[&element(0xa4, &[&craft::cn("CA")])]);
