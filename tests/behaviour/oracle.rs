@@ -140,6 +140,9 @@ fn judge(case: &Case, keys: &Keys, folder: &std::path::Path) -> Found {
             found.lines.push((gate.is_good(), gate.reason()));
             continue;
         }
+        if !gate.is_good() && lines::is_too_much_alone(case, line) {
+            continue;
+        }
         let who = if gate.is_good() {
             Who::Gate
         } else {

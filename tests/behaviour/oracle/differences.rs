@@ -99,8 +99,9 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "an unusable list",
-        why: "lists that are not understood whole are not taken up, and no set with one of them",
-        who: Who::Openssl,
+        why: "lists that are not understood whole are not taken up, and no set with one of them: it neither lets in nor \
+              takes back",
+        who: Who::Either,
         applies: |asked| asked.case.lists.iter().any(List::is_unusable),
     },
     Difference {

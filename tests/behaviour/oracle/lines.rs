@@ -72,8 +72,24 @@ const MOST_WASTED: usize = 4;
 /// than it keeps, or more wrong signatures than it checks that are no less likely than those of the line.
 pub(super) fn is_too_much(case: &Case, good: &[Vec<&Cert>]) -> bool {
     let sent = distinct(case);
-    let doubt = |line: &Vec<&Cert>| line.windows(2).map(|pair| likely(pair[0], pair[1])).max();
-    let doubt = good.iter().filter_map(doubt).min().unwrap_or(0);
+    let doubt = good.iter().map(|line| doubt(line)).min().unwrap_or(0);
+    sent.len() > MOST_KEPT || is_costly(case, &sent, doubt)
+}
+
+/// True if the issuers on a line are so many of so few names that the judge may give up though nothing is sent beside them.
+pub(super) fn is_too_much_alone(case: &Case, line: &[&Cert]) -> bool {
+    let sent = line.get(1..line.len() - 1).unwrap_or_default();
+    is_costly(case, sent, doubt(line))
+}
+
+/// How little the identifiers say for the least likely step of a line.
+fn doubt(line: &[&Cert]) -> usize {
+    let steps = line.windows(2).map(|pair| likely(pair[0], pair[1]));
+    steps.max().unwrap_or(0)
+}
+
+/// True if wrong signatures that are no less likely than this may use up what the judge spends on them.
+fn is_costly(case: &Case, sent: &[&Cert], doubt: usize) -> bool {
     let children = sent.iter().copied().chain([&case.client]);
     let wasted: Vec<usize> = children
         .flat_map(|child| {
@@ -88,8 +104,7 @@ pub(super) fn is_too_much(case: &Case, good: &[Vec<&Cert>]) -> bool {
             wrong.into_iter().map(Keys::cost)
         })
         .collect();
-    let is_costly = wasted.len() > 1 && wasted.iter().sum::<usize>() >= MOST_WASTED;
-    sent.len() > MOST_KEPT || is_costly
+    wasted.len() > 1 && wasted.iter().sum::<usize>() >= MOST_WASTED
 }
 
 /// How little the key identifiers say for it that one issued the other: 0 is a match, 2 the contrary.
