@@ -159,6 +159,26 @@ fn a_new_verdict_about_a_client_takes_the_place_of_the_old_one() {
 }
 
 #[test]
+fn what_is_kept_of_what_was_sent_is_bounded_in_bytes() {
+    let root = Ca::root("root");
+    let sub = root.below("sub");
+    let twins: Vec<_> = (1..=10)
+        .map(|number| {
+            let long = Extension::new(craft::oid::UNKNOWN, false, vec![number; 5_000]);
+            let twin = Certificate::ca("sub", "root", &sub.key).number(number);
+            twin.and(long).signed_by(&root.key)
+        })
+        .collect();
+    let client = sub.client();
+    let all: Vec<&[u8]> = [&client]
+        .into_iter()
+        .chain(&twins)
+        .map(Vec::as_slice)
+        .collect();
+    assert_eq!(shown(&all).all().len(), 1 + 6, "of 32 KiB");
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     let ca = Ca::root("CA");
     let trust = trust(&[&ca.der], &[]);
