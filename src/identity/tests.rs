@@ -21,6 +21,20 @@ fn client(fill: impl FnOnce(&mut CertificateParams)) -> Client {
 }
 
 #[test]
+fn serial_number_and_key_are_those_of_the_certificate() {
+    use rcgen::PublicKeyData;
+
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(0x2002_u64.into());
+    let certificate = params.self_signed(&key).unwrap();
+    let client = Client::from_der(certificate.der()).unwrap();
+    assert_eq!(client.serial(), "2002");
+    let expected = digest::digest(&digest::SHA256, &key.subject_public_key_info());
+    assert_eq!(client.spki_sha256(), expected.as_ref());
+}
+
+#[test]
 fn names_are_told_apart_by_kind() {
     let client = client(|params| {
         params.distinguished_name.push(DnType::CommonName, "the-cn");

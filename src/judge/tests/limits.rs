@@ -291,6 +291,19 @@ fn a_client_is_bound_by_its_own_word() {
 }
 
 #[test]
+fn a_missing_extended_key_usage_is_let_in_only_if_that_is_allowed() {
+    let ca = Ca::root("CA");
+    let client = ca.client_made(|it| it.without(oid::EXTENDED_KEY_USAGE));
+    for allowed in [false, true] {
+        let entry = Entry::read(CertificateDer::from(ca.der.clone())).unwrap();
+        let lists = Lists::new(Vec::new(), StaleCrl::Refuse);
+        let trust = Trust::new(Bundle::new(vec![entry]), lists, allowed);
+        assert_eq!(trust.allows_missing_eku(), allowed);
+        assert_eq!(verify(&trust, &[&client]).is_ok(), allowed);
+    }
+}
+
+#[test]
 fn a_certificate_is_good_from_its_first_second_to_its_last() {
     let ca = Ca::root("CA");
     let trust = trust(&[&ca.der], &[]);
