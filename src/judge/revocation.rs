@@ -40,7 +40,7 @@ pub(super) struct Issuer<'a> {
 }
 
 /// What lists say of a certificate, at some time.
-struct Said {
+struct Statement {
     revoked: bool,
     /// See [`known_until`].
     known_until: Option<UnixTime>,
@@ -178,14 +178,14 @@ impl Lists {
     /// What the lists of this issuer say of its certificate.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why none says anything.
     fn said(
         &self,
         certificate: &Certificate<'_>,
         is_ca: bool,
         issuer: Issuer<'_>,
         now: UnixTime,
-    ) -> Result<Said, Unknown> {
+    ) -> Result<Statement, Unknown> {
         let named = self.of(certificate.issuer);
         let signed: Vec<&List> = named
             .filter(|list| list.is_by(issuer.key) == Check::Good)
@@ -211,7 +211,7 @@ impl Lists {
             .filter(|(list, _)| !begun.iter().any(|(other, _)| other.supersedes(list)))
             .copied()
             .collect::<Vec<_>>();
-        Ok(Said {
+        Ok(Statement {
             revoked: newest
                 .iter()
                 .any(|(list, _)| list.revokes(certificate.serial)),

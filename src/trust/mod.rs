@@ -58,7 +58,7 @@ pub struct Generation {
     /// The certificates of the bundle that are none.
     pub unreadable_cas: Vec<UnreadableCa>,
     /// The files of the bundle that hold revocation lists as well, and the line of the first in each.
-    pub idle_lists: Vec<(usize, usize)>,
+    idle_lists: Vec<(usize, usize)>,
     /// The revocation lists, in the order of [`Trust::lists`].
     pub crls: Vec<CrlFacts>,
     /// The settings it was made with that weaken the gate.

@@ -12,6 +12,17 @@ fn id(name: &str) -> Vec<u8> {
     [name.as_bytes(), &[1]].concat()
 }
 
+/// A search that has asked all that it may, and had seen nothing before.
+fn exhausted<'a>(chain: &'a Chain, trust: &'a Trust) -> Search<'a> {
+    let mut search = Search::new(chain, trust.bundle()).unwrap();
+    let nothing = Seen {
+        own: &[],
+        issuers: &[],
+    };
+    while search.learn(nothing) {}
+    search
+}
+
 /// A certificate of a CA that names its key and its issuer's.
 fn identified(certificate: Certificate, name: &str, issuer: &str) -> Certificate {
     certificate
@@ -134,13 +145,7 @@ fn a_lattice_of_cas_has_no_more_lines_than_are_looked_at() {
     all.insert(0, above.client());
     let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
     let chain = shown(&all);
-    let mut search = Search::new(&chain, bundle.bundle()).unwrap();
-    let nothing = Seen {
-        own: &[],
-        issuers: &[],
-    };
-    while search.learn(nothing) {}
-    assert_eq!(search.lines().len(), 64);
+    assert_eq!(exhausted(&chain, &bundle).lines().len(), 64);
     assert!(admit(&bundle, &all).is_ok());
 }
 
@@ -157,13 +162,7 @@ fn the_costlier_a_key_the_fewer_wrong_signatures_it_is_asked_about() {
             .map(Vec::as_slice)
             .collect();
         let chain = shown(&all);
-        let mut search = Search::new(&chain, bundle.bundle()).unwrap();
-        let nothing = Seen {
-            own: &[],
-            issuers: &[],
-        };
-        while search.learn(nothing) {}
-        assert_eq!(search.wrong_answers(), wrong);
+        assert_eq!(exhausted(&chain, &bundle).wrong_answers(), wrong);
     }
     let length = |key: Key| cost(&key.public());
     assert_eq!(
@@ -215,9 +214,7 @@ proptest! {
             let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
             let trust = trust(&roots, &[]);
             let chain = shown(&all);
-            let mut search = Search::new(&chain, trust.bundle()).unwrap();
-            let nothing = Seen { own: &[], issuers: &[] };
-            while search.learn(nothing) {}
+            let search = exhausted(&chain, &trust);
             let good = search.own_edges.len() + search.issuer_edges.len();
             prop_assert!(search.wrong_answers() <= 4);
             prop_assert!(good <= 13);

@@ -131,14 +131,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         why: "RFC 5280 section 5.3.1 allows it in delta lists alone; openssl takes the entry for none",
         who: Who::Openssl,
         applies: |asked| {
-            let lists = asked
-                .case
-                .lists
-                .iter()
-                .filter(|list| asked.line.iter().any(|one| speaks(list, one)));
-            lists
-                .flat_map(|list| &list.revoked)
-                .any(|(_, reason)| *reason == Some(8))
+            asked.has_list(|list| list.revoked.iter().any(|(_, reason)| *reason == Some(8)))
         },
     },
     Difference {
@@ -261,16 +254,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         why: "RFC 5280 section 6.3.3, last paragraph: the issuer's name is in the end everybody's point; openssl wants it in \
               the certificate",
         who: Who::Gate,
-        applies: |asked| {
-            let lists = asked
-                .case
-                .lists
-                .iter()
-                .filter(|list| asked.line.iter().any(|one| speaks(list, one)));
-            lists
-                .into_iter()
-                .any(|list| list.scope.at.contains(&Place::Ca(list.issuer)))
-        },
+        applies: |asked| asked.has_list(|list| list.scope.at.contains(&Place::Ca(list.issuer))),
     },
     Difference {
         name: "a point without a name has no list of its own",
@@ -292,6 +276,12 @@ impl Question<'_> {
 
     fn issuers(&self) -> &[&Cert] {
         &self.line[1..]
+    }
+
+    /// True if a list that speaks for a certificate of the line is so.
+    fn has_list(&self, is: impl Fn(&List) -> bool) -> bool {
+        let mut lists = self.case.lists.iter();
+        lists.any(|list| is(list) && self.line.iter().any(|one| speaks(list, one)))
     }
 
     /// True if two lists that speak for one certificate of the line stand so to each other.

@@ -213,33 +213,18 @@ impl<'a> Maker<'a> {
     /// Another certificate about a CA, with other limits.
     fn renew(&mut self) {
         let in_bundle = self.case.sent.is_empty() || self.random.percent(40);
-        let from = if in_bundle {
-            &self.case.bundle
-        } else {
-            &self.case.sent
-        };
-        let mut again = self.random.pick(from);
+        let mut again = self.random.pick(cas(&mut self.case, in_bundle));
         again.serial = self.serial();
         if self.random.percent(60) {
             self.spoil(&mut again);
         }
-        let into = if in_bundle {
-            &mut self.case.bundle
-        } else {
-            &mut self.case.sent
-        };
-        into.push(again);
+        cas(&mut self.case, in_bundle).push(again);
     }
 
     /// Another key under the name of a CA.
     fn namesake(&mut self) {
         let in_bundle = self.case.sent.is_empty() || self.random.percent(40);
-        let from = if in_bundle {
-            &self.case.bundle
-        } else {
-            &self.case.sent
-        };
-        let mut other = self.random.pick(from);
+        let mut other = self.random.pick(cas(&mut self.case, in_bundle));
         let own = other.key == other.signer;
         other.key = self.key();
         other.own_id = self.random.percent(80).then_some(other.key as u8);
@@ -247,12 +232,7 @@ impl<'a> Maker<'a> {
         if own {
             other.signer = other.key;
         }
-        let into = if in_bundle {
-            &mut self.case.bundle
-        } else {
-            &mut self.case.sent
-        };
-        into.push(other);
+        cas(&mut self.case, in_bundle).push(other);
     }
 
     /// The bundle names a CA below the root, beside it or in its place.
@@ -509,5 +489,13 @@ impl<'a> Maker<'a> {
             points.push(Point { at, reasons, by });
         }
         points
+    }
+}
+
+/// The certificates of the bundle, or those that are sent.
+fn cas(case: &mut Case, in_bundle: bool) -> &mut Vec<Cert> {
+    match in_bundle {
+        true => &mut case.bundle,
+        false => &mut case.sent,
     }
 }
