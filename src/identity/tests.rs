@@ -35,6 +35,21 @@ fn serial_number_and_key_are_those_of_the_certificate() {
 }
 
 #[test]
+fn names_have_as_much_room_as_json_writes_and_use_it() {
+    // JSON writes a backslash before each quote.
+    let name = format!("x:{}", "\"".repeat(200));
+    let client = client(|params| {
+        params.subject_alt_names = vec![SanType::URI(name.as_str().try_into().unwrap()); 2 * NAMES];
+    });
+    let shown = client.display_names();
+    let each = "uri:x:".len() + 2 * 200 + 3;
+    assert_eq!(shown.len() - 1, ALL_NAME_BYTES / each, "{shown:?}");
+    let brief = client.brief_names();
+    assert_eq!(brief.matches("uri:x:").count(), 3);
+    assert!(brief.ends_with("more"), "{brief}");
+}
+
+#[test]
 fn names_are_told_apart_by_kind() {
     let client = client(|params| {
         params.distinguished_name.push(DnType::CommonName, "the-cn");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::craft::{DAY, KEY_CERT_SIGN, element, full_name, integer, oid, sequence};
+use crate::judge::signature::Check;
 
 #[test]
 fn a_list_that_is_not_understood_whole_is_not_used() {
@@ -229,6 +230,19 @@ fn a_list_counts_once_somebody_needs_it() {
     assert_eq!(counts(), [true, false]);
     assert!(verify(&trust, &[&sub.client(), &sub.der]).is_ok());
     assert_eq!(counts(), [true, true]);
+
+    let list = &trust.lists().all()[1];
+    assert_eq!(list.is_by(&Key::p256().public()), Check::Wrong);
+    assert_eq!(counts(), [true, true], "whatever else was asked since");
+}
+
+#[test]
+fn a_list_is_told_by_its_issuer_and_its_bytes() {
+    let ca = Ca::root("CA");
+    let der = ca.list(&[1, 2]);
+    let list = List::read(der.clone()).unwrap();
+    assert_eq!(list.issuer_name(), "CN=CA");
+    assert_eq!((list.der(), list.entries()), (&*der, 2));
 }
 
 #[test]
