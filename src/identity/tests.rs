@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
+use rustls::pki_types::UnixTime;
 
 use super::*;
 
@@ -47,6 +48,51 @@ fn names_have_as_much_room_as_json_writes_and_use_it() {
     let brief = client.brief_names();
     assert_eq!(brief.matches("uri:x:").count(), 3);
     assert!(brief.ends_with("more"), "{brief}");
+}
+
+#[test]
+fn whatever_two_readers_read_in_two_ways_is_named() {
+    assert!(agree("names", [1, 2], [1, 2]).is_ok());
+    for other in [&[1][..], &[2, 1], &[1, 2, 3]] {
+        let said = agree("names", &[1, 2], other).unwrap_err();
+        assert!(said.to_string().contains("names"), "{said}");
+    }
+}
+
+#[test]
+fn a_subject_of_any_length_is_read_by_both() {
+    for length in [1, 100, 200, 1_000, 10_000] {
+        let organization = "o".repeat(length);
+        client(|params| {
+            let name = &mut params.distinguished_name;
+            name.push(DnType::OrganizationName, organization);
+        });
+    }
+}
+
+#[test]
+fn a_renewal_is_due_in_the_last_fifth_of_which_thirty_days_or_eight_percent_count() {
+    const HOUR: u64 = 3600;
+    const DAY: u64 = 24 * HOUR;
+    let begin = 1_000_000_000;
+    let time = |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    for (life, last_not_due) in [
+        (HOUR, 12 * 60 + 1),
+        (90 * DAY, 18 * DAY + 1),
+        (365 * DAY, 30 * DAY),
+        (3650 * DAY, 292 * DAY),
+    ] {
+        let validity = Validity {
+            not_before: time(begin),
+            not_after: time(begin + life),
+        };
+        let is_due = |left| validity.is_due(time(begin + life - left));
+        assert!(!is_due(last_not_due), "{life}");
+        assert!(is_due(last_not_due - 1) && is_due(0), "{life}");
+        assert!(validity.is_due(time(begin + life + 1)), "{life}");
+    }
+    assert_eq!(rfc3339(time(begin)), "2001-09-09T01:46:40Z");
+    assert_eq!(rfc3339(time(u64::MAX)), "never");
 }
 
 #[test]
