@@ -107,6 +107,16 @@ fn a_better_line_is_found_beside_a_worse_one() {
 }
 
 #[test]
+fn a_bundle_may_hold_any_number_of_keys_of_one_name() {
+    let roots = [(); 9].map(|()| Ca::root("CA"));
+    let all: Vec<&[u8]> = roots.iter().map(|root| &*root.der).collect();
+    let bundle = trust(&all, &[]);
+    for root in &roots {
+        assert!(verify(&bundle, &[&root.client()]).is_ok());
+    }
+}
+
+#[test]
 fn a_circle_of_cas_ends() {
     let (one, two) = (Ca::root("one"), Ca::root("two"));
     let (one_by_two, two_by_one) = (one.crossed_by(&two), two.crossed_by(&one));

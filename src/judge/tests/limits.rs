@@ -310,6 +310,14 @@ fn a_certificate_is_good_from_its_first_second_to_its_last() {
     let client = ca.client_made(|it| it.between(10, 20));
     let good = [9, 10, 20, 21].map(|second| verify_at(&trust, &[&client], second).is_ok());
     assert_eq!(good, [false, true, true, false]);
+    // Later than 2049 it is written in another form (RFC 5280 section 4.1.2.5).
+    let late = 40 * 365 * DAY;
+    let ca = Ca::made("CA", Key::p256(), |it| it.between(0, late + 2));
+    let trust = trust_as(&[&ca.der], &[], StaleCrl::Refuse);
+    let client = ca.client_made(|it| it.between(late, late + 1));
+    let good = [late - 1, late, late + 1, late + 2]
+        .map(|second| verify_at(&trust, &[&client], second).is_ok());
+    assert_eq!(good, [false, true, true, false]);
 }
 
 #[test]
