@@ -12,7 +12,7 @@ fn a_list_that_is_not_understood_whole_is_not_used() {
         List::read(list.signed_by(&ca.key)).map_err(|fault| fault.to_string())
     };
     type Change = fn(craft::List) -> craft::List;
-    let cases: [(Change, &str); 18] = [
+    let cases: [(Change, &str); 19] = [
         (
             |mut it| {
                 it.version = None;
@@ -68,6 +68,10 @@ fn a_list_that_is_not_understood_whole_is_not_used() {
         ),
         (
             |it| it.and(Extension::scope(&[&[0x81, 1, 1]])),
+            "issuingDistributionPoint is malformed",
+        ),
+        (
+            |it| it.and(Extension::scope(&[&[0x81, 1, 0xff], &[0x86, 1, 0xff]])),
             "issuingDistributionPoint is malformed",
         ),
         (
