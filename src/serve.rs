@@ -68,9 +68,9 @@ pub enum Error {
 pub fn run(flags: Flags) -> Result<(), Error> {
     // Not on the main thread: what a burst leaves in the program's own heap, glibc keeps; a thread's arena it gives back.
     let first = worker().spawn(move || until_stopped(flags))?;
-    first
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    let ended = first.join();
+    telemetry::log::flush();
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Serves on this thread, and on others if there are to be more, until a signal stops it.
@@ -100,7 +100,7 @@ async fn start_as_written(flags: Flags) -> Result<Running, Error> {
     let mut reader = Reader::default();
     let written = flags.clone();
     let config = reader.run(move || Config::parse(&written)).await??;
-    telemetry::log::start(config.log);
+    telemetry::log::start(config.log)?;
     harden::protect_memory();
     start_with(reader, config, Some(flags)).await
 }

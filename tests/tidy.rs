@@ -23,8 +23,8 @@ const LAYERS: &[&[&str]] = &[
     &["crypto", "file", "pem"],
 ];
 
-/// Where tasks and threads may be started: the two loops that accept, the root that owns them, the thread that reads
-/// files, and the demonstration, which is a small root of its own.
+/// Where tasks and threads may be started: the two loops that accept, the root that owns them, the threads that
+/// read files and write the log, and the demonstration, which is a small root of its own.
 const SPAWNERS: &[&str] = &[
     "src/gate/accept.rs",
     "src/admin.rs",
@@ -32,6 +32,7 @@ const SPAWNERS: &[&str] = &[
     "src/serve.rs",
     "src/follow/exposed.rs",
     "src/file/reader.rs",
+    "src/telemetry/log/writer.rs",
     "src/cli/demo/",
 ];
 

@@ -208,10 +208,13 @@ impl Gate {
         };
         self.metrics.handshake(record.started().elapsed());
         result.map_err(|error| {
-            if let handshake::Error::Refused(refusal) = &error
-                && let Some(client) = refusal.client()
-            {
-                record.verified(Arc::clone(client));
+            if let handshake::Error::Refused(refusal) = &error {
+                if refusal.follows_proof() {
+                    record.proved();
+                }
+                if let Some(client) = refusal.client() {
+                    record.verified(Arc::clone(client));
+                }
             }
             Over::lingering(error.ended())
         })

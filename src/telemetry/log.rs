@@ -1,43 +1,132 @@
 //! The log on standard error: lines for people or one flat JSON object each. `demo` alone takes the lines itself.
 //!
-//! [`Line`] is the only place that knows how a line looks. `tracing` events reach it through [`Layer`], connection
-//! records directly, so both look alike. Text that a stranger chose is escaped before it gets here (`identity`), and
-//! both forms escape again whatever could end a line.
+//! `tracing` events reach it through [`Layer`], connection records directly, so both look alike. Whoever brings a line
+//! leaves it in a bounded queue and goes on; a thread of its own writes ([`writer`]). What does not fit is counted and
+//! told ([`queue`]), and floods of refusals are summed up ([`flood`]).
+
+mod flood;
+mod line;
+mod queue;
+mod writer;
 
 use std::fmt;
-use std::io::Write as _;
-use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
+pub(crate) use self::flood::Kind;
+pub(crate) use self::line::Line;
+use self::queue::Queue;
+pub(crate) use self::queue::Worth;
+use super::process::counter;
 use crate::config::{Log, LogFormat, LogLevel};
 
+/// How long the end of the process waits for a log that is not read.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// Sends every `tracing` event of this process to standard error, from now on. A second call changes nothing.
-pub fn start(log: Log) {
+///
+/// # Errors
+/// If the thread that writes cannot be started.
+pub fn start(log: Log) -> std::io::Result<()> {
+    if DESTINATION.get().is_none() {
+        let queue = Arc::new(Queue::new(*log.format));
+        writer::start(&queue)?;
+        start_to(log, Destination::Stderr(queue));
+    }
+    Ok(())
+}
+
+/// As [`start`], but hands every line to `sink`: for a command that shows records in a form of its own.
+pub fn start_into(log: Log, sink: impl Fn(&str) + Send + Sync + 'static) {
+    start_to(log, Destination::Sink(Box::new(sink)));
+}
+
+fn start_to(log: Log, destination: Destination) {
     let layer = Layer {
         format: *log.format,
         level: level_filter(log.level),
     };
     // Only a process that embeds several gates (a test) gets here twice; its first log stays.
+    let _already_started = DESTINATION.set(destination);
     let _already_started =
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
 }
 
-/// Takes whole lines, their newline included; must not block.
-type Sink = Box<dyn Fn(&str) + Send + Sync>;
+/// Where lines go.
+enum Destination {
+    Stderr(Arc<Queue>),
+    /// Takes whole lines, their newline included; must not block.
+    Sink(Box<dyn Fn(&str) + Send + Sync>),
+}
 
-/// Where lines go instead of standard error.
-static SINK: OnceLock<Sink> = OnceLock::new();
+static DESTINATION: OnceLock<Destination> = OnceLock::new();
 
-/// As [`start`], but hands every line to `sink`: for a command that shows records in a form of its own.
-pub fn start_into(log: Log, sink: impl Fn(&str) + Send + Sync + 'static) {
-    // As with the log itself, the first one stays.
-    let _already_started = SINK.set(Box::new(sink));
-    start(log);
+/// The queue, if standard error is where lines go.
+fn queue() -> Option<&'static Queue> {
+    match DESTINATION.get()? {
+        Destination::Stderr(queue) => Some(queue),
+        Destination::Sink(_) => None,
+    }
+}
+
+/// Writes a line: takes it into the queue, and waits for nothing.
+pub(crate) fn emit(line: Line, worth: Worth) {
+    let line = line.into_bytes();
+    match DESTINATION.get() {
+        Some(Destination::Stderr(queue)) => queue.push(&line, worth),
+        Some(Destination::Sink(sink)) => sink(&String::from_utf8_lossy(&line)),
+        // No log was asked for.
+        None => {}
+    }
+}
+
+/// Whether a refusal of this kind gets a record of its own; if not, it is told together with others.
+pub(crate) fn lets(kind: &Kind<'_>) -> bool {
+    queue().is_none_or(|queue| queue.lets(kind, Instant::now()))
+}
+
+/// Returns once all lines are written, or after a second: a log that nobody reads keeps no process from ending.
+pub fn flush() {
+    if let Some(queue) = queue() {
+        queue.flush(LAST_LINES);
+    }
+}
+
+/// Prints why the process ends, after all lines. Waits for nobody who does not read the log.
+pub fn report(text: &str) {
+    match queue() {
+        Some(queue) => {
+            queue.push(format!("{text}\n").as_bytes(), Worth::Kept);
+            flush();
+        }
+        None => {
+            use std::io::Write as _;
+            // With standard error gone there is nobody left to tell; the exit code still says it.
+            drop(writeln!(std::io::stderr(), "{text}"));
+        }
+    }
+}
+
+/// The metric of what was lost.
+#[derive(Debug)]
+pub(super) struct Lost;
+
+impl Collector for Lost {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        counter(
+            &mut encoder,
+            "log_lines_dropped",
+            "Lines of the log that were lost because nobody read it in time",
+            queue().map_or(0, Queue::lost) as f64,
+        )
+    }
 }
 
 fn level_filter(level: LogLevel) -> LevelFilter {
@@ -48,97 +137,6 @@ fn level_filter(level: LogLevel) -> LevelFilter {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     }
-}
-
-/// One line under construction.
-pub(crate) struct Line {
-    format: LogFormat,
-    text: Vec<u8>,
-}
-
-impl Line {
-    pub(crate) fn new(format: LogFormat, level: Level, event: &str) -> Self {
-        let time = humantime::format_rfc3339_millis(SystemTime::now());
-        let mut line = Self {
-            format,
-            text: Vec::with_capacity(512),
-        };
-        match format {
-            LogFormat::Json => {
-                line.push(format_args!("{{\"time\":\"{time}\""));
-                line.str("level", level.as_str());
-                line.str("event", event);
-            }
-            LogFormat::Text => line.push(format_args!("{time} {:5} {event}", level.as_str())),
-        }
-        line
-    }
-
-    pub(crate) fn str(&mut self, key: &str, value: &str) {
-        self.key(key);
-        match self.format {
-            LogFormat::Json => self.push_json(value),
-            LogFormat::Text if is_bare(value) => self.text.extend_from_slice(value.as_bytes()),
-            LogFormat::Text => self.push_json(value),
-        }
-    }
-
-    pub(crate) fn number(&mut self, key: &str, value: impl fmt::Display) {
-        self.key(key);
-        self.push(format_args!("{value}"));
-    }
-
-    pub(crate) fn list(&mut self, key: &str, values: &[String]) {
-        self.key(key);
-        self.text.push(b'[');
-        for (index, value) in values.iter().enumerate() {
-            if index > 0 {
-                self.text.push(b',');
-            }
-            self.push_json(value);
-        }
-        self.text.push(b']');
-    }
-
-    /// Writes the line in one piece.
-    pub(crate) fn emit(mut self) {
-        self.text.extend_from_slice(match self.format {
-            LogFormat::Json => b"}\n",
-            LogFormat::Text => b"\n",
-        });
-        if let Some(sink) = SINK.get() {
-            return sink(&String::from_utf8_lossy(&self.text));
-        }
-        // With standard error gone there is nobody left to tell.
-        let _nowhere_to_say_so = std::io::stderr().lock().write_all(&self.text);
-    }
-
-    fn key(&mut self, key: &str) {
-        let (before, after): (&[u8], &[u8]) = match self.format {
-            LogFormat::Json => (b",\"", b"\":"),
-            LogFormat::Text => (b" ", b"="),
-        };
-        for part in [before, key.as_bytes(), after] {
-            self.text.extend_from_slice(part);
-        }
-    }
-
-    fn push(&mut self, text: fmt::Arguments<'_>) {
-        self.text
-            .write_fmt(text)
-            .expect("writing to memory cannot fail");
-    }
-
-    fn push_json(&mut self, value: &str) {
-        serde_json::to_writer(&mut self.text, value).expect("any text can be JSON");
-    }
-}
-
-fn is_bare(value: &str) -> bool {
-    !value.is_empty()
-        && value
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"\"'=\\".contains(&byte))
 }
 
 /// Turns `tracing` events into lines. A field `event` names the event.
@@ -165,7 +163,7 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for Layer {
             name.0.as_deref().unwrap_or("message"),
         ));
         event.record(&mut fields);
-        fields.0.emit();
+        emit(fields.0, Worth::Kept);
     }
 }
 
@@ -204,38 +202,5 @@ impl Visit for Fields {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.str(field.name(), &format!("{value:?}"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(format: LogFormat) -> String {
-        let mut line = Line::new(format, Level::INFO, "connection");
-        line.str("reason", "a \"quoted\"\nline");
-        line.number("bytes", 3);
-        line.list("names", &["dns:a".to_owned(), "uri:b".to_owned()]);
-        String::from_utf8(line.text).expect("UTF-8")
-    }
-
-    #[test]
-    fn json_is_one_flat_object() {
-        let text = line(LogFormat::Json) + "}";
-        let object: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
-        assert_eq!(object["event"], "connection");
-        assert_eq!(object["level"], "INFO");
-        assert_eq!(object["reason"], "a \"quoted\"\nline");
-        assert_eq!(object["names"][1], "uri:b");
-    }
-
-    #[test]
-    fn no_value_can_end_a_text_line() {
-        let text = line(LogFormat::Text);
-        assert!(!text.contains('\n'), "{text}");
-        assert!(
-            text.contains(r#"reason="a \"quoted\"\nline" bytes=3"#),
-            "{text}"
-        );
     }
 }

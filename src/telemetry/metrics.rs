@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::log::Lost;
 use super::process::Process;
 use super::states::States;
 use crate::config::LogFormat;
@@ -138,6 +139,8 @@ impl Metrics {
         );
         let reloads =
             |result: &str| reloads.get_or_create_owned(&vec![("result", result.to_owned())]);
+
+        ours.register_collector(Box::new(Lost));
 
         let names: Vec<&Arc<str>> = routes.into_iter().collect();
         let states = States::register(ours, names.iter().copied());

@@ -12,7 +12,7 @@ use crate::event::{Ended, Outcome};
 use crate::identity::{Client, printable};
 use crate::policy::Admission;
 use crate::telemetry::RouteMetrics;
-use crate::telemetry::log::Line;
+use crate::telemetry::log::{self, Kind, Line, Worth};
 
 /// The account of one accepted connection.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Record {
     started: Instant,
     source: SocketAddr,
     generation: u64,
+    /// Somebody proved a key.
+    proved: bool,
     client: Option<Arc<Client>>,
     session: Option<Arc<Session>>,
     closed: bool,
@@ -98,6 +100,7 @@ impl Record {
             started: Instant::now(),
             source,
             generation: 0,
+            proved: false,
             client: None,
             session: None,
             closed: false,
@@ -114,8 +117,14 @@ impl Record {
         self.generation = generation;
     }
 
+    /// Notes that the client proved the key of its certificate, whatever that is worth.
+    pub fn proved(&mut self) {
+        self.proved = true;
+    }
+
     /// Notes whose certificate was verified, admitted or not.
     pub fn verified(&mut self, client: Arc<Client>) {
+        self.proved = true;
         self.client = Some(client);
     }
 
@@ -139,9 +148,23 @@ impl Record {
         if let Some(counter) = self.route.closed.get(ended.outcome as usize) {
             counter.inc();
         }
-        if enabled(ended.outcome) {
-            self.line(ended, duration.as_millis()).emit();
+        if enabled(ended.outcome) && self.is_written(ended.outcome) {
+            let worth = match self.session {
+                Some(_) => Worth::Kept,
+                None => Worth::Refused,
+            };
+            log::emit(self.line(ended, duration.as_millis()), worth);
         }
+    }
+
+    /// To have a key proved costs a stranger as much as the gate, and an expired client must not be lost among those who
+    /// knock only.
+    fn is_written(&self, outcome: Outcome) -> bool {
+        self.proved
+            || log::lets(&Kind {
+                route: &self.route.name,
+                outcome,
+            })
     }
 
     fn line(&self, ended: &Ended, duration_ms: u128) -> Line {

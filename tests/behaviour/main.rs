@@ -22,6 +22,7 @@ mod files;
 mod handshake;
 mod image;
 mod limits;
+mod log;
 mod oracle;
 mod own;
 mod prometheus;

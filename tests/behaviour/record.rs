@@ -1,5 +1,5 @@
 //! Says who came: every accepted connection ends in exactly one record with its outcome, and nothing a stranger wrote
-//! into a certificate can forge, hide or swell a line of the log.
+//! into a certificate can forge, hide or swell a line of the log. Floods are in `log`.
 
 use std::collections::BTreeSet;
 use std::io::Write;

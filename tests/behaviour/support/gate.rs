@@ -292,6 +292,16 @@ impl Gate {
             })
     }
 
+    /// Returns once this many connections have been told: by a record of their own, or summed up in a flood.
+    pub(crate) fn wait_until_told(&self, count: usize) {
+        let told = |records: &[Value]| connections(records).len() as u64 + summed(records);
+        let what = format!("{count} connections are told");
+        let told = self.log.wait_for(&what, |records| {
+            Some(told(records)).filter(|told| *told >= count as u64)
+        });
+        assert_eq!(told, count as u64, "each is told once");
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
@@ -300,10 +310,16 @@ impl Gate {
 
     /// Waits for the process to end by itself and returns its exit code, -1 if a signal ended it.
     pub(crate) fn wait(&mut self) -> i32 {
+        let code = self.wait_unread();
+        self.log.wait_for_end();
+        code
+    }
+
+    /// As [`Gate::wait`], though nobody reads the log to its end.
+    pub(crate) fn wait_unread(&mut self) -> i32 {
         let status = eventually("the gate ends", || {
             self.child.try_wait().expect("it can be waited for")
         });
-        self.log.wait_for_end();
         status.code().unwrap_or(-1)
     }
 
@@ -342,6 +358,14 @@ pub(crate) fn connections(records: &[Value]) -> Vec<Value> {
     connections.cloned().collect()
 }
 
+/// How many connections have no record of their own, for there were too many of their kind.
+pub(crate) fn summed(records: &[Value]) -> u64 {
+    let sums = records
+        .iter()
+        .filter(|record| record["event"] == "connections_summed");
+    sums.filter_map(|record| record["more"].as_u64()).sum()
+}
+
 /// A log that grows.
 #[derive(Clone)]
 pub(crate) struct Log(Arc<(Mutex<Lines>, Condvar)>);
@@ -352,6 +376,8 @@ struct Lines {
     records: Vec<Value>,
     /// Nobody wants to read on.
     enough: bool,
+    /// Nobody reads for now; the pipe stays open.
+    paused: bool,
     ended: bool,
 }
 
@@ -370,6 +396,8 @@ impl Log {
                 if lines.enough {
                     break;
                 }
+                let resumed = changed.wait_while(lines, |lines| lines.paused);
+                drop(resumed.unwrap_or_else(PoisonError::into_inner));
             }
             writer.lines().ended = true;
             changed.notify_all();
@@ -413,6 +441,17 @@ impl Log {
     /// Closes the pipe at the next line that comes.
     fn stop_reading(&self) {
         self.lines().enough = true;
+    }
+
+    /// Leaves the pipe open and what comes in it, from the next line on.
+    pub(crate) fn pause(&self) {
+        self.lines().paused = true;
+    }
+
+    /// Reads on.
+    pub(crate) fn resume(&self) {
+        self.lines().paused = false;
+        self.0.1.notify_all();
     }
 
     fn wait_for_end(&self) {
