@@ -2,7 +2,7 @@
 //!
 //! `tracing` events reach it through [`Layer`], connection records directly, so both look alike. Whoever brings a line
 //! leaves it in a bounded queue and goes on; a thread of its own writes ([`writer`]). What does not fit is counted and
-//! told ([`queue`]), and floods of refusals are summed up ([`flood`]).
+//! told ([`mod@queue`]), and floods of refusals are summed up ([`flood`]).
 
 mod flood;
 mod line;
