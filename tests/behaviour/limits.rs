@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::client::{Connection, Ending, Offer};
 use crate::support::gate::{Gate, PORTCULLIS, Setup};
+use crate::support::http::Metrics;
 use crate::support::peers::{Input, curl, run};
 use crate::support::pki::{Pki, client_params, dns, temporary_folder, write};
 use crate::support::target::{self, Nobody, Target};
@@ -88,6 +89,7 @@ fn a_source_over_its_limit_is_closed_before_tls_and_other_sources_are_not() {
         .flag("--max-connections-per-source", "3")
         .start();
     let mut within: Vec<_> = (0..3).map(|_| silent(&gate)).collect();
+    gate.wait_for_metrics("three connections", |metrics| metrics.open() == 3.0);
     wait_for_the_end(&silent(&gate));
     let record = gate.record();
     assert_eq!(record["outcome"], "over_limit");
@@ -120,8 +122,15 @@ fn the_oldest_unfinished_handshake_makes_room_for_a_new_one() {
     let gate = Setup::open_to(&pki, &target)
         .flag("--max-handshakes", "4")
         .start();
-    let first: Vec<_> = (0..4).map(|_| silent(&gate)).collect();
-    gate.wait_for_metrics("four handshakes", |metrics| metrics.open() == 4.0);
+    // One after the other: threads that accept side by side may count two that came together either way round.
+    let first: Vec<_> = (1..=4)
+        .map(|count| {
+            let socket = silent(&gate);
+            let counted = |metrics: &Metrics| metrics.open() == f64::from(count);
+            gate.wait_for_metrics("one more handshake", counted);
+            socket
+        })
+        .collect();
     let mut later = Vec::new();
     for (position, oldest) in first.iter().enumerate() {
         later.push(silent(&gate));
