@@ -3,7 +3,6 @@
 //! Pure but for the lock: hands out what is to be written next, and says until when there is nothing. Nobody who brings
 //! a line ever waits for one that is being written. What does not fit is counted, and said once lines flow again.
 
-use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,9 +15,6 @@ use crate::config::LogFormat;
 /// What waits, and what is being written, takes this much: some two thousand records, or a pause of the reader of ten
 /// seconds at two hundred connections a second.
 const MOST: usize = 1024 * 1024;
-/// Lines are kept in pieces of this size, each written at once: large enough to make few system calls, small enough
-/// that the allocator hands them out again.
-const PIECE: usize = 32 * 1024;
 /// How often it is said that lines were lost, at most.
 const SAID_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,11 +41,11 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    pieces: VecDeque<Vec<u8>>,
-    /// A piece that was written, to be filled again.
+    lines: Vec<u8>,
+    /// What was written, to be filled again. Both are as large as they can get from the start: the kernel gives memory
+    /// to what is used of them only, and a buffer that is made in a burst of connections would keep the allocator from
+    /// giving back what lies below it.
     spare: Vec<u8>,
-    /// Bytes in `pieces` and in what is being written.
-    bytes: usize,
     flood: Flood,
     lost: Option<Lost>,
     lost_ever: u64,
@@ -79,7 +75,11 @@ impl Queue {
         Self {
             format,
             most,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                lines: Vec::with_capacity(most),
+                spare: Vec::with_capacity(most),
+                ..State::default()
+            }),
             filled: Condvar::new(),
             emptied: Condvar::new(),
         }
@@ -92,10 +92,10 @@ impl Queue {
             Worth::Kept => self.most,
         };
         let mut state = self.lock();
-        if state.bytes + line.len() > room {
+        if state.bytes() + line.len() > room {
             return state.lose(1);
         }
-        state.append(line);
+        state.lines.extend_from_slice(line);
         self.wake(state);
     }
 
@@ -119,7 +119,7 @@ impl Queue {
         let mut state = self.lock();
         loop {
             let until = match state.take(self.format, Instant::now()) {
-                Ok(piece) => return piece,
+                Ok(lines) => return lines,
                 Err(until) => until,
             };
             self.emptied.notify_all();
@@ -139,22 +139,18 @@ impl Queue {
         }
     }
 
-    /// Says what became of the piece that [`Queue::next`] gave: how much of it was written before that failed.
-    pub(super) fn written(&self, piece: Vec<u8>, bytes: usize) {
-        let failed = piece.get(bytes..).unwrap_or_default();
+    /// Says what became of the lines that [`Queue::next`] gave: how many bytes were written before that failed.
+    pub(super) fn written(&self, mut given: Vec<u8>, bytes: usize) {
+        let failed = given.get(bytes..).unwrap_or_default();
         let mut state = self.lock();
-        state.bytes = state.bytes.saturating_sub(state.writing);
         state.writing = 0;
         state.gone = !failed.is_empty();
         let lines = failed.iter().filter(|byte| **byte == b'\n').count();
         if lines > 0 {
             state.lose(lines as u64);
         }
-        // One long line must not be paid for ever.
-        if piece.capacity() <= 2 * PIECE {
-            state.spare = piece;
-            state.spare.clear();
-        }
+        given.clear();
+        state.spare = given;
     }
 
     /// Waits until everything is written, no longer than this. Lines that come later are written as well.
@@ -162,9 +158,9 @@ impl Queue {
         let mut state = self.lock();
         state.closing = true;
         self.filled.notify_all();
-        let waited = self.emptied.wait_timeout_while(state, within, |state| {
-            state.writing > 0 || !state.pieces.is_empty() || state.owes()
-        });
+        let waited = self
+            .emptied
+            .wait_timeout_while(state, within, |state| state.bytes() > 0 || state.owes());
         waited.unwrap_or_else(PoisonError::into_inner).0.closing = false;
     }
 
@@ -182,17 +178,9 @@ impl Queue {
 }
 
 impl State {
-    fn append(&mut self, line: &[u8]) {
-        self.bytes += line.len();
-        match self.pieces.back_mut() {
-            Some(piece) if piece.len() + line.len() <= PIECE => piece.extend_from_slice(line),
-            _ => {
-                let mut piece = std::mem::take(&mut self.spare);
-                piece.reserve(PIECE.max(line.len()));
-                piece.extend_from_slice(line);
-                self.pieces.push_back(piece);
-            }
-        }
+    /// What waits and what is being written.
+    fn bytes(&self) -> usize {
+        self.lines.len() + self.writing
     }
 
     fn lose(&mut self, lines: u64) {
@@ -212,26 +200,27 @@ impl State {
         self.flood.owes() || (self.lost.is_some() && !self.gone)
     }
 
-    /// The next piece to write, or until when there is none.
+    /// What to write next, or until when there is nothing.
     fn take(&mut self, format: LogFormat, now: Instant) -> Result<Vec<u8>, Option<Instant>> {
         if self.closing || self.flood.over(now) {
             for sum in self.flood.take() {
-                self.append(&sum.line(format));
+                self.lines.extend_from_slice(&sum.line(format));
             }
         }
-        // With nobody there, it would be told for ever; whoever comes back is told by the next line's piece.
-        let may_tell = !self.gone || !self.pieces.is_empty();
+        // With nobody there, it would be told for ever; whoever comes back is told with the next line.
+        let may_tell = !self.gone || !self.lines.is_empty();
         let due = self.said.map(|said| said + SAID_EVERY);
         if may_tell
             && (self.closing || due.is_none_or(|due| due <= now))
             && let Some(lost) = self.lost.take()
         {
             self.said = Some(now);
-            self.append(&lost.line(format));
+            self.lines.extend_from_slice(&lost.line(format));
         }
-        if let Some(piece) = self.pieces.pop_front() {
-            self.writing = piece.len();
-            return Ok(piece);
+        if !self.lines.is_empty() {
+            self.writing = self.lines.len();
+            let spare = std::mem::take(&mut self.spare);
+            return Ok(std::mem::replace(&mut self.lines, spare));
         }
         let told = due.filter(|_| self.lost.is_some() && may_tell);
         Err([told, self.flood.ends()].into_iter().flatten().min())

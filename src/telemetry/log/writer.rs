@@ -17,9 +17,9 @@ pub(super) fn start(queue: &Arc<Queue>) -> Result<()> {
     let thread = std::thread::Builder::new().name("log".to_owned());
     thread.stack_size(STACK).spawn(move || {
         loop {
-            let piece = queue.next();
-            let written = write_all(&piece);
-            queue.written(piece, written);
+            let lines = queue.next();
+            let written = write_all(&lines);
+            queue.written(lines, written);
         }
     })?;
     Ok(())

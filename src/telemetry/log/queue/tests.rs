@@ -24,7 +24,7 @@ fn push(queue: &Queue, numbers: impl IntoIterator<Item = usize>, worth: Worth) {
     }
 }
 
-/// What can be written without waiting; `bytes` of each piece are, if that is given.
+/// What can be written without waiting; `bytes` of each taking are, if that is given.
 fn written(queue: &Queue, bytes: Option<usize>) -> Vec<Value> {
     let mut lines = Vec::new();
     loop {
@@ -66,7 +66,7 @@ fn a_full_queue_loses_what_comes_and_says_how_much_once() {
     let queue = queue();
     push(&queue, 0..100, Worth::Kept);
     assert_eq!(queue.lost(), 100 - 47);
-    assert!(queue.lock().bytes <= ROOM);
+    assert!(queue.lock().bytes() <= ROOM);
     let lines = written(&queue, None);
     assert_eq!(numbers(&lines), (0..47).collect::<Vec<_>>());
     let told: Vec<_> = lines
@@ -76,7 +76,7 @@ fn a_full_queue_loses_what_comes_and_says_how_much_once() {
     assert_eq!(told.len(), 1, "{lines:?}");
     assert_eq!(told[0]["lines"], 53);
     assert_eq!(told[0]["level"], "WARN");
-    assert_eq!(queue.lock().bytes, 0);
+    assert_eq!(queue.lock().bytes(), 0);
     push(&queue, [7], Worth::Kept);
     assert_eq!(written(&queue, None).len(), 1, "told once");
 }
@@ -162,7 +162,7 @@ fn flushing_waits_for_the_writer_and_not_for_ever() {
     let began = Instant::now();
     queue.flush(Duration::from_millis(50));
     assert!(began.elapsed() >= Duration::from_millis(50));
-    assert!(!queue.lock().pieces.is_empty(), "nobody writes");
+    assert!(!queue.lock().lines.is_empty(), "nobody writes");
     let writer = Arc::clone(&queue);
     std::thread::spawn(move || {
         loop {
@@ -172,5 +172,5 @@ fn flushing_waits_for_the_writer_and_not_for_ever() {
         }
     });
     queue.flush(Duration::from_secs(60));
-    assert_eq!(queue.lock().bytes, 0);
+    assert_eq!(queue.lock().bytes(), 0);
 }
