@@ -7,6 +7,8 @@ use std::borrow::Cow;
 pub enum Outcome {
     /// Both sides finished, or the target did and took no more of the client.
     Relayed,
+    /// Both sides finished, or were given up on, and the target had said nothing since the client last spoke.
+    Unanswered,
     /// The source address lies in none of the route's networks; no TLS was spoken.
     SourceDenied,
     /// A cap was reached: per source, handshakes in flight, or admitted connections.
@@ -33,8 +35,9 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the variants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Relayed,
+        Self::Unanswered,
         Self::SourceDenied,
         Self::OverLimit,
         Self::HandshakeFailed,
@@ -52,6 +55,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Relayed => "relayed",
+            Self::Unanswered => "unanswered",
             Self::SourceDenied => "source_denied",
             Self::OverLimit => "over_limit",
             Self::HandshakeFailed => "handshake_failed",
@@ -79,7 +83,7 @@ impl Outcome {
             | Self::Evicted
             | Self::Drained
             | Self::IoError => tracing::Level::INFO,
-            Self::OverLimit | Self::TargetUnreachable => tracing::Level::WARN,
+            Self::Unanswered | Self::OverLimit | Self::TargetUnreachable => tracing::Level::WARN,
         }
     }
 }

@@ -109,6 +109,7 @@ impl Admin {
                 "since": time(session.since),
                 "bytes_to_target": to_target,
                 "bytes_from_target": from_target,
+                "unanswered_ms": session.traffic.unanswered().map(|wait| wait.as_millis()),
             })
         });
         Value::Array(sessions.collect())

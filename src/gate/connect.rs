@@ -1,25 +1,24 @@
 //! The only place that dials, and it takes an [`Admitted`] to do so.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use super::admit::Admitted;
-use super::pump::Receiver;
+use super::pump::{Side, bound_unsent};
 use crate::config::{Target, TargetAddress};
 
 /// How long a reset waits for bytes that the target has not taken in.
 const DELIVERY: Duration = Duration::from_secs(1);
-const DELIVERY_CHECK: Duration = Duration::from_millis(5);
 
 /// A connection to the target. Dropped without [`finish`](Self::finish) it is reset, so that a target never takes a
 /// cut, a cancellation or a bug for a clean end. (A Unix socket knows no reset; there the end is a close.)
@@ -85,6 +84,7 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<Option<TargetStream>> {
         return Err(error);
     }
     let stream = TcpStream::from_std(socket.into())?;
+    bound_unsent(&stream);
     let connected = || connected(&stream);
     // On loopback "in progress" is over by now; whoever waits for the kernel to say so waits a turn for nothing.
     let peer = match connected() {
@@ -115,38 +115,26 @@ impl TargetStream {
         }
     }
 
-    /// Resets it, once the target has taken in what was written before: a reset discards what is still to be sent.
-    pub(super) async fn reset(self) {
-        let Self::Tcp(stream) = self else { return };
-        // With this mark the kernel calls a socket writable only when nothing is left unsent.
-        if socket2::SockRef::from(&stream)
-            .set_tcp_notsent_lowat(1)
-            .is_err()
-        {
-            return;
-        }
-        let deadline = Instant::now() + DELIVERY;
-        let mut fds = [PollFd::new(&stream, PollFlags::OUT)];
-        while let Ok(0) = poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        ) {
-            if Instant::now() >= deadline {
-                break;
-            }
-            sleep(DELIVERY_CHECK).await;
-        }
+    /// Resets it, once what was written before is sent: a reset discards what is not.
+    pub(super) async fn reset(mut self) {
+        // Whether there was time or not, dropping it is what resets it.
+        let _sent = timeout(DELIVERY, poll_fn(|cx| self.poll_sent(cx))).await;
     }
 }
 
-impl Receiver for TargetStream {
+impl Side for TargetStream {
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => stream.poll_write_last(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_sent(cx),
+            // What was written to it has arrived.
+            Self::Unix(_) => Poll::Ready(Ok(())),
         }
     }
 }

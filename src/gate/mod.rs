@@ -7,6 +7,7 @@
 mod accept;
 mod admit;
 mod connect;
+mod ending;
 mod handshake;
 mod limits;
 mod proxy;
@@ -18,18 +19,20 @@ mod tests;
 mod tls_error;
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout_at};
 
 use self::admit::Admitted;
 use self::connect::TargetStream;
-use self::handshake::Authenticated;
-use self::pump::{Ending, Pump};
+use self::ending::End;
+use self::handshake::{Authenticated, TlsFacts};
+use self::pump::{Pump, bound_unsent};
 use self::records::Records;
 use self::sessions::Listed;
 use crate::config::{ProxyProtocol, Route, Timeouts};
@@ -98,35 +101,21 @@ impl Gate {
             Err(over) => return over,
         };
         let Opened {
-            target,
             records,
             admitted,
             mut generations,
             session,
             _listed,
         } = opened;
-        let mut pump = Pump::new(socket, target, records, &session.traffic);
-        let inadmissible = admitted.until_inadmissible(
-            self.index,
-            session.source.ip(),
-            &mut generations,
-            &self.turns,
-        );
-        let ended = self.relay(inadmissible, &mut pump).await;
-        let target = pump.into_target();
-        match ended {
-            Ok(ended) => {
-                target.finish();
-                Over::dropped(ended)
-            }
-            Err(ended) => {
-                Box::pin(target.reset()).await;
-                Over::lingering(ended).holding(admitted)
-            }
-        }
+        let over = {
+            let cut_short = pin!(self.cut_short(&admitted, source, &mut generations));
+            self.lend(socket, records, &admitted, &session, cut_short)
+                .await
+        };
+        over.holding(admitted)
     }
 
-    /// From a socket to an admitted client with its target.
+    /// From a socket to an admitted client.
     async fn open(
         &self,
         socket: &mut TcpStream,
@@ -167,12 +156,7 @@ impl Gate {
         });
         record.admitted(Arc::clone(&session));
         let _listed = self.sessions.enter(Arc::clone(&session));
-        let target = match self.connect(&admitted, socket, source, &facts).await {
-            Ok(target) => target,
-            Err(ended) => return Err(Over::lingering(ended).holding(admitted)),
-        };
         Ok(Opened {
-            target,
             records,
             admitted,
             generations,
@@ -220,12 +204,58 @@ impl Gate {
         })
     }
 
+    /// Lends the target to an admitted client until the session is over or has to be.
+    async fn lend(
+        &self,
+        socket: &mut TcpStream,
+        records: Records,
+        admitted: &Admitted,
+        session: &Session,
+        mut cut_short: Pin<&mut impl Future<Output = Ended>>,
+    ) -> Over {
+        let dialled = tokio::select! {
+            biased;
+            ended = &mut cut_short => Err(ended),
+            // A client that finished may wait for an answer; one that was reset does not.
+            _ = socket.ready(Interest::ERROR) => Err(Ended::new(
+                Outcome::IoError,
+                "the client reset the connection before the target was reached",
+            )),
+            target = Box::pin(self.connect(admitted, socket, session)) => target,
+        };
+        let target = match dialled {
+            Ok(target) => target,
+            Err(ended) => return Over::lingering(ended),
+        };
+        bound_unsent(socket);
+        let mut pump = Pump::new(socket, target, records, &session.traffic);
+        let end = tokio::select! {
+            biased;
+            ended = cut_short => End::Cut(ended),
+            end = pump.run(self.timeouts.idle) => end,
+        };
+        let (target, client_sends) = pump.into_target();
+        match end {
+            End::Clean(ended) => {
+                target.finish();
+                if client_sends {
+                    Over::lingering(ended)
+                } else {
+                    Over::dropped(ended)
+                }
+            }
+            End::Cut(ended) => {
+                Box::pin(target.reset()).await;
+                Over::lingering(ended)
+            }
+        }
+    }
+
     async fn connect(
         &self,
         admitted: &Admitted,
         socket: &TcpStream,
-        source: SocketAddr,
-        facts: &handshake::TlsFacts,
+        session: &Session,
     ) -> Result<TargetStream, Ended> {
         let began = tokio::time::Instant::now();
         let unreachable = |error: String| Ended::new(Outcome::TargetUnreachable, error);
@@ -234,10 +264,20 @@ impl Gate {
             .map_err(|error| unreachable(error.to_string()))?;
         self.metrics.target_connected(began.elapsed());
         if self.route.proxy_protocol == ProxyProtocol::V2 {
+            let facts = TlsFacts {
+                version: session.tls_version,
+                cipher: session.cipher,
+                group: session.group,
+            };
             let send = async {
                 let local = canonical(socket.local_addr()?);
                 target
-                    .write_all(&proxy::header(source, local, facts, admitted.client())?)
+                    .write_all(&proxy::header(
+                        session.source,
+                        local,
+                        &facts,
+                        admitted.client(),
+                    )?)
                     .await
             };
             match timeout_at(began + self.timeouts.connect, send).await {
@@ -257,38 +297,28 @@ impl Gate {
         Ok(target)
     }
 
-    /// Relays until the session is over or has to be; the first cause in this order wins. An error is an end that
-    /// neither side may take for a clean one: no close_notify to the client, a reset to the target.
-    async fn relay(
+    /// Returns once an admitted client has to go, whatever its session is about; the first cause in this order wins.
+    async fn cut_short(
         &self,
-        inadmissible: impl Future<Output = String>,
-        pump: &mut Pump<'_, &mut TcpStream, TargetStream>,
-    ) -> Result<Ended, Ended> {
-        let ending = tokio::select! {
+        admitted: &Admitted,
+        source: SocketAddr,
+        generations: &mut watch::Receiver<Arc<Generation>>,
+    ) -> Ended {
+        let inadmissible =
+            admitted.until_inadmissible(self.index, source.ip(), generations, &self.turns);
+        tokio::select! {
             biased;
-            () = self.lifecycle.reached(Phase::Forced) => return Err(stopped()),
-            why = inadmissible => return Err(Ended::new(Outcome::Evicted, why)),
+            () = self.lifecycle.reached(Phase::Forced) => stopped(),
+            why = inadmissible => Ended::new(Outcome::Evicted, why),
             () = session_limit(self.timeouts.session) => {
-                return Err(Ended::new(Outcome::SessionLimit, "the session was as old as --max-session lets it become"));
+                Ended::new(Outcome::SessionLimit, "the session was as old as --max-session lets it become")
             }
-            ending = pump.run(self.timeouts.idle) => ending,
-        };
-        let idle = |what: &str| format!("no byte moved for {:?}{what}", self.timeouts.idle);
-        match ending {
-            Ending::Clean(why) => Ok(Ended::new(Outcome::Relayed, why)),
-            Ending::Idle => Ok(Ended::new(Outcome::IdleTimeout, idle(""))),
-            Ending::Stalled => Err(Ended::new(
-                Outcome::IdleTimeout,
-                idle(", and bytes that one side never took are lost"),
-            )),
-            Ending::Cut(why) => Err(Ended::new(Outcome::IoError, why)),
         }
     }
 }
 
-/// An admitted client's target, and what else the relaying takes.
+/// An admitted client, and what its session takes.
 struct Opened {
-    target: TargetStream,
     records: Records,
     admitted: Admitted,
     generations: watch::Receiver<Arc<Generation>>,
@@ -306,7 +336,7 @@ struct Over {
 }
 
 impl Over {
-    /// The socket is closed at once: both ends were passed on, or nothing was said.
+    /// The socket is closed at once: the client has nothing more to say, or was told nothing.
     fn dropped(ended: Ended) -> Self {
         Self {
             ended,

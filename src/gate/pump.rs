@@ -2,29 +2,30 @@
 //!
 //! One task serves both directions. Bytes are read into buffers that belong to the worker thread and are lent for the
 //! time of one poll; a connection keeps bytes of its own only while the other side does not take them, so an idle one
-//! keeps none. Many TLS records make one write. Never decides who may stay: the caller drops the pump for that.
+//! keeps none. Many TLS records make one write. When it is over, and as what, the tables of [`ending`](super::ending)
+//! say. Never decides who may stay: the caller drops the pump for that.
 
 mod backlog;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io::{Error, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::backlog::Backlog;
-pub(super) use self::backlog::Receiver;
+pub(super) use self::backlog::{Side, bound_unsent};
+use super::ending::{End, Flow, ending, out_of_patience, patience};
 use super::records::{Incoming, RECORD, Records};
 use crate::telemetry::Traffic;
 
 /// What is read from either socket at once.
 const READ: usize = 256 * 1024;
-/// Once one direction has ended, the other may be silent for at most this long, or the idle timeout if that is shorter.
-const HALF_CLOSED: Duration = Duration::from_secs(60);
-/// How long the last bytes of a clean end may take.
+/// How long saying goodbye to both sides may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How often both directions are served before other tasks of the worker get their turn.
@@ -43,36 +44,6 @@ struct Buffers {
     output: Box<[u8]>,
 }
 
-/// How the relaying ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// Both directions ended cleanly, or the target answered in full and left.
-    Clean(&'static str),
-    /// No byte for too long; both sides have seen a clean end.
-    Idle,
-    /// One side takes no bytes and the other's are waiting: for too long, and no clean end is left to show.
-    Stalled,
-    /// One side was cut off; the other must not see a clean end.
-    Cut(&'static str),
-}
-
-/// Where one direction stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    /// The source may send more.
-    Open,
-    /// The source has ended cleanly; what is left is written and the end passed on.
-    Ending,
-    /// The source was cut off; what it had sent before is written.
-    Cutting(&'static str),
-    /// All was written and the end was passed on.
-    Ended,
-    /// All was written that came before the cut.
-    Cut(&'static str),
-    /// The receiving side takes no more.
-    Broken(&'static str),
-}
-
 /// An admitted client, its target, and what is between them.
 pub(super) struct Pump<'a, C, T> {
     client: C,
@@ -83,6 +54,9 @@ pub(super) struct Pump<'a, C, T> {
     to_client: Backlog,
     upward: Flow,
     downward: Flow,
+    /// Writing to the target has shown that it reset the connection: the kernel tells that once, and shows whoever
+    /// reads after that a clean end.
+    target_was_reset: bool,
     /// What came in behind the handshake has not been looked at.
     unopened: bool,
     moved: bool,
@@ -90,8 +64,8 @@ pub(super) struct Pump<'a, C, T> {
 
 impl<'a, C, T> Pump<'a, C, T>
 where
-    C: AsyncRead + Receiver,
-    T: AsyncRead + Receiver,
+    C: Side,
+    T: Side,
 {
     /// Puts the two together.
     pub(super) fn new(client: C, target: T, records: Records, traffic: &'a Traffic) -> Self {
@@ -105,30 +79,30 @@ where
             to_client: Backlog::default(),
             upward: Flow::Open,
             downward: Flow::Open,
+            target_was_reset: false,
             moved: false,
         }
     }
 
     /// Relays until it is over. Cancel safe: bytes are counted as they are handed over, and a cancelled pump can be
     /// taken apart by [`into_target`](Self::into_target) like one that returned.
-    pub(super) async fn run(&mut self, idle: Duration) -> Ending {
-        let mut limit = idle;
+    pub(super) async fn run(&mut self, idle: Duration) -> End {
         let mut last = Instant::now();
-        let timer = sleep_until(last + limit);
+        let timer = sleep_until(last + idle);
         tokio::pin!(timer);
-        let ending = poll_fn(|cx| {
+        let end = poll_fn(|cx| {
             self.moved = false;
-            if let Some(ending) = self.poll_both(cx) {
-                return Poll::Ready(Some(ending));
+            if let Some(end) = self.poll_both(cx) {
+                return Poll::Ready(Some(end));
             }
             if self.moved {
                 last = Instant::now();
             }
-            if limit > HALF_CLOSED && (self.upward != Flow::Open || self.downward != Flow::Open) {
-                limit = HALF_CLOSED;
+            let limit = patience(self.upward, self.downward, idle);
+            // Moving the timer is dearer than looking once more when it fires, unless that would be too late.
+            if timer.deadline() > last + limit {
                 timer.as_mut().reset(last + limit);
             }
-            // Moving the timer is dearer than looking once more when it fires.
             while timer.as_mut().poll(cx).is_ready() {
                 if last.elapsed() >= limit {
                     return Poll::Ready(None);
@@ -138,30 +112,26 @@ where
             Poll::Pending
         })
         .await;
-        match ending {
-            Some(ending) => ending,
-            None => self.say_goodbye().await,
+        match end {
+            Some(end) => end,
+            None => self.give_up(idle).await,
         }
     }
 
-    /// The target, to be closed in the way that fits the end.
-    pub(super) fn into_target(self) -> T {
-        self.target
+    /// The target, to be closed in the way that fits the end, and whether the client is still sending: closing its
+    /// socket makes the kernel reset it then.
+    pub(super) fn into_target(self) -> (T, bool) {
+        (self.target, self.upward == Flow::Deaf)
     }
 
     /// Serves both directions until both are blocked. A direction that is has left its waker with the socket.
-    fn poll_both(&mut self, cx: &mut Context<'_>) -> Option<Ending> {
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Option<End> {
         for _ in 0..ROUNDS {
             let blocked = self.poll_upward(cx).is_pending() & self.poll_downward(cx).is_pending();
-            match (self.upward, self.downward) {
-                (Flow::Cut(why), _) | (_, Flow::Cut(why)) => return Some(Ending::Cut(why)),
-                (Flow::Ended, Flow::Ended) => return Some(Ending::Clean("both sides finished")),
-                (Flow::Broken(why), Flow::Ended) => return Some(Ending::Clean(why)),
-                (Flow::Ended | Flow::Broken(_), Flow::Broken(why)) => {
-                    return Some(Ending::Cut(why));
-                }
-                (_, _) if blocked => return None,
-                (_, _) => {}
+            let unanswered = self.traffic.unanswered().is_some();
+            let end = ending(self.upward, self.downward, unanswered);
+            if end.is_some() || blocked {
+                return end;
             }
         }
         cx.waker().wake_by_ref();
@@ -181,28 +151,44 @@ where
             *moved = true;
             traffic.add_to_target(bytes);
         });
-        if ready!(flushed).is_err() {
-            return self.target_refuses();
+        if let Err(error) = ready!(flushed) {
+            return self.target_refuses(&error);
         }
         match self.upward {
             // The target is gone: what the client still says has nowhere to go.
             Flow::Open if matches!(self.downward, Flow::Cutting(_)) => return Poll::Pending,
-            Flow::Open => return LENT.with_borrow_mut(|lent| self.poll_receive(cx, lent)),
+            // To a deaf target as well: unread bytes make the kernel reset a socket that is closed, and the client would
+            // lose what is on its way to it.
+            Flow::Open | Flow::Deaf => {
+                return LENT.with_borrow_mut(|lent| self.poll_receive(cx, lent));
+            }
             Flow::Ending => {
-                if ready!(Pin::new(&mut self.target).poll_shutdown(cx)).is_err() {
-                    return self.target_refuses();
+                if let Err(error) = ready!(Pin::new(&mut self.target).poll_shutdown(cx)) {
+                    return self.target_refuses(&error);
                 }
                 self.upward = Flow::Ended;
             }
             Flow::Cutting(why) => self.upward = Flow::Cut(why),
-            Flow::Ended | Flow::Cut(_) | Flow::Broken(_) => return Poll::Pending,
+            Flow::Ended | Flow::Cut(_) | Flow::Lost => return Poll::Pending,
         }
         Poll::Ready(())
     }
 
-    fn target_refuses(&mut self) -> Poll<()> {
+    fn target_refuses(&mut self, error: &Error) -> Poll<()> {
+        // Of a target that finished before, a write says EPIPE; the socket has no peer after a reset that was told.
+        let finished = [ErrorKind::BrokenPipe, ErrorKind::NotConnected];
+        self.target_was_reset |= !finished.contains(&error.kind());
         self.to_target = Backlog::default();
-        self.upward = Flow::Broken("the target took no more bytes before the client had finished");
+        self.upward = deaf(self.upward);
+        Poll::Ready(())
+    }
+
+    fn client_is_cut(&mut self, why: &'static str) -> Poll<()> {
+        self.upward = if self.upward == Flow::Deaf {
+            Flow::Lost
+        } else {
+            Flow::Cutting(why)
+        };
         Poll::Ready(())
     }
 
@@ -221,26 +207,29 @@ where
         if !std::mem::take(&mut self.unopened) {
             let mut space = ReadBuf::new(new);
             if ready!(Pin::new(&mut self.client).poll_read(cx, &mut space)).is_err() {
-                self.upward = Flow::Cutting("the client reset the connection");
-                return Poll::Ready(());
+                return self.client_is_cut("the client reset the connection");
             }
             read = space.filled().len();
             if read == 0 {
-                self.upward = Flow::Cutting("the client ended the connection without close_notify");
-                return Poll::Ready(());
+                let why = "the client ended the connection without close_notify";
+                return self.client_is_cut(why);
             }
         }
-        self.moved = true;
+        self.moved |= self.upward == Flow::Open;
         old.copy_from_slice(self.records.incomplete());
         let records = lent.input.get_mut(..kept + read).unwrap_or_default();
         let (decrypted, end) =
             self.records
                 .decrypt(records, &mut lent.output, self.to_client.end());
-        self.upward = match end {
-            Incoming::Open => Flow::Open,
-            Incoming::Closed => Flow::Ending,
-            Incoming::Broken(why) => Flow::Cutting(why),
+        self.upward = match (end, self.upward) {
+            (Incoming::Open, upward) => upward,
+            (Incoming::Closed, Flow::Deaf) => Flow::Lost,
+            (Incoming::Closed, _) => Flow::Ending,
+            (Incoming::Broken(why), _) => Flow::Cutting(why),
         };
+        if matches!(self.upward, Flow::Deaf | Flow::Lost) {
+            return Poll::Ready(());
+        }
         let plaintext = lent.output.get(..decrypted).unwrap_or_default();
         let last = self.upward == Flow::Ending;
         let Self {
@@ -250,8 +239,8 @@ where
             ..
         } = self;
         let count = |bytes| traffic.add_to_target(bytes);
-        if to_target.send(cx, target, plaintext, last, count).is_err() {
-            return self.target_refuses();
+        if let Err(error) = to_target.send(cx, target, plaintext, last, count) {
+            return self.target_refuses(&error);
         }
         Poll::Ready(())
     }
@@ -272,21 +261,24 @@ where
             Flow::Open if matches!(self.upward, Flow::Cutting(_)) => return Poll::Pending,
             Flow::Open => return LENT.with_borrow_mut(|lent| self.poll_fetch(cx, lent)),
             Flow::Ending => {
+                // This client goes on sending, and so its socket is reset in the end.
+                if self.upward == Flow::Deaf && ready!(self.client.poll_sent(cx)).is_err() {
+                    return self.client_refuses();
+                }
                 if ready!(Pin::new(&mut self.client).poll_shutdown(cx)).is_err() {
                     return self.client_refuses();
                 }
                 self.downward = Flow::Ended;
             }
             Flow::Cutting(why) => self.downward = Flow::Cut(why),
-            Flow::Ended | Flow::Cut(_) | Flow::Broken(_) => return Poll::Pending,
+            Flow::Ended | Flow::Cut(_) | Flow::Deaf | Flow::Lost => return Poll::Pending,
         }
         Poll::Ready(())
     }
 
     fn client_refuses(&mut self) -> Poll<()> {
         self.to_client = Backlog::default();
-        self.downward =
-            Flow::Broken("the client took no more bytes before the target had finished");
+        self.downward = deaf(self.downward);
         Poll::Ready(())
     }
 
@@ -299,9 +291,9 @@ where
             let before = space.filled().len();
             match Pin::new(&mut self.target).poll_read(cx, &mut space) {
                 Poll::Ready(Ok(())) if space.filled().len() > before => {}
-                Poll::Ready(Ok(())) => next = Flow::Ending,
-                // The kernel tells it once; what came before it is passed on.
-                Poll::Ready(Err(_)) => next = Flow::Cutting("the target reset the connection"),
+                Poll::Ready(Ok(())) if !self.target_was_reset => next = Flow::Ending,
+                // What came before it is passed on.
+                Poll::Ready(_) => next = Flow::Cutting("the target reset the connection"),
                 Poll::Pending if before > 0 => break,
                 Poll::Pending => return Poll::Pending,
             }
@@ -325,6 +317,9 @@ where
         };
         self.downward = next;
         self.traffic.add_from_target(plaintext.len());
+        if next == Flow::Ending && self.upward == Flow::Open {
+            self.traffic.target_finished_first();
+        }
         let Self {
             to_client, client, ..
         } = self;
@@ -335,33 +330,49 @@ where
         Poll::Ready(())
     }
 
-    /// Ends both sides cleanly, unless one was cut or has bytes waiting that it would never see.
-    async fn say_goodbye(&mut self) -> Ending {
-        let over = |flow| matches!(flow, Flow::Cutting(_) | Flow::Cut(_) | Flow::Broken(_));
-        if over(self.upward)
-            || over(self.downward)
-            || !self.to_target.is_empty()
-            || !self.to_client.is_empty()
-        {
-            return Ending::Stalled;
-        }
-        if self.downward == Flow::Open && !self.records.close_notify(self.to_client.end()) {
-            return Ending::Stalled;
-        }
+    /// Tells those whose end is still open of it, if it is to be a clean one.
+    async fn give_up(&mut self, idle: Duration) -> End {
+        let Self {
+            upward, downward, ..
+        } = *self;
+        let unanswered = self.traffic.unanswered().is_some();
+        let waiting = !self.to_target.is_empty() || !self.to_client.is_empty();
+        let ended = match out_of_patience(upward, downward, unanswered, waiting, idle) {
+            End::Clean(ended) => ended,
+            cut @ End::Cut(_) => return cut,
+        };
         let Self {
             to_client,
             client,
             target,
+            records,
             ..
         } = self;
         let farewell = async {
-            poll_fn(|cx| to_client.poll_flush(cx, client, |_| {})).await?;
-            client.shutdown().await?;
-            target.shutdown().await
+            if downward == Flow::Open {
+                if !records.close_notify(to_client.end()) {
+                    return Err(ErrorKind::Other.into());
+                }
+                poll_fn(|cx| to_client.poll_flush(cx, client, |_| {})).await?;
+                client.shutdown().await?;
+            }
+            if upward == Flow::Open {
+                target.shutdown().await?;
+            }
+            Ok::<(), Error>(())
         };
         match timeout(FAREWELL, farewell).await {
-            Ok(Ok(())) => Ending::Idle,
-            Ok(Err(_)) | Err(_) => Ending::Stalled,
+            Ok(Ok(())) => End::Clean(ended),
+            Ok(Err(_)) | Err(_) => End::Cut(ended),
         }
+    }
+}
+
+/// Where a direction stands once its sink takes no more.
+fn deaf(flow: Flow) -> Flow {
+    match flow {
+        Flow::Open | Flow::Deaf => Flow::Deaf,
+        Flow::Ending | Flow::Ended | Flow::Lost => Flow::Lost,
+        Flow::Cutting(why) | Flow::Cut(why) => Flow::Cut(why),
     }
 }

@@ -14,11 +14,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::ending::End;
 use super::handshake::{self, Authenticated};
-use super::pump::{Ending, Pump, Receiver};
+use super::pump::{Pump, Side};
 use crate::config::LogFormat;
 use crate::crypto::provider;
-use crate::event::Outcome;
+use crate::event::{Ended, Outcome};
 use crate::places::Places;
 use crate::policy::{Allow, Rule};
 use crate::telemetry::{Metrics, Traffic};
@@ -30,7 +31,7 @@ struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
-impl Receiver for DuplexStream {}
+impl Side for DuplexStream {}
 
 impl Pki {
     fn new() -> Self {
@@ -192,7 +193,8 @@ async fn half_closes_travel_both_ways_in_small_pieces() {
         assert_eq!(answer, b"heard all");
     };
     let (ending, ()) = tokio::join!(pump.run(IDLE), peers);
-    assert_eq!(ending, Ending::Clean("both sides finished"));
+    let ended = Ended::new(Outcome::Relayed, "both sides finished");
+    assert_eq!(ending, End::Clean(ended));
     assert_eq!(traffic.totals(), (40_000, 9));
 }
 
@@ -209,10 +211,8 @@ async fn what_came_before_a_cut_is_delivered() {
     let mut heard = vec![0; 10_000];
     let (ending, read) = tokio::join!(pump.run(IDLE), target.read_exact(&mut heard));
     assert_eq!(read.unwrap(), 10_000);
-    assert_eq!(
-        ending,
-        Ending::Cut("the client ended the connection without close_notify")
-    );
+    let why = "the client ended the connection without close_notify";
+    assert_eq!(ending, End::Cut(Ended::new(Outcome::IoError, why)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +231,8 @@ async fn an_idle_session_ends_cleanly_on_both_sides() {
         assert_eq!((client.unwrap(), target.unwrap()), (0, 0));
     };
     let (ending, ()) = tokio::join!(pump.run(IDLE), peers);
-    assert_eq!(ending, Ending::Idle);
+    let why = "no byte moved for 600s";
+    assert_eq!(ending, End::Clean(Ended::new(Outcome::IdleTimeout, why)));
     assert!(began.elapsed() >= IDLE);
 }
 
@@ -242,7 +243,9 @@ async fn bytes_that_nobody_takes_never_look_like_a_clean_end() {
     let traffic = traffic();
     let mut pump = Pump::new(far, near_target, gate.records, &traffic);
     client.write_all(&[1; 1000]).await.unwrap();
-    assert_eq!(pump.run(IDLE).await, Ending::Stalled);
+    let why = "no byte moved for 600s, and bytes that one side never took are lost";
+    let ended = Ended::new(Outcome::IdleTimeout, why);
+    assert_eq!(pump.run(IDLE).await, End::Cut(ended));
     assert_eq!(
         traffic.totals(),
         (10, 0),
@@ -258,7 +261,9 @@ async fn a_half_closed_session_waits_a_minute_at_most() {
     let mut pump = Pump::new(far, near_target, gate.records, &traffic);
     client.shutdown().await.unwrap();
     let began = tokio::time::Instant::now();
-    assert_eq!(pump.run(IDLE).await, Ending::Idle);
+    let why = "no byte moved for 60s after the client had finished";
+    let ended = Ended::new(Outcome::IdleTimeout, why);
+    assert_eq!(pump.run(IDLE).await, End::Clean(ended));
     assert!(
         began.elapsed() < Duration::from_secs(70),
         "{:?}",

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::event::{Ended, Outcome};
 use crate::identity::{Client, printable};
@@ -51,12 +51,19 @@ pub struct Session {
     pub traffic: Traffic,
 }
 
+const NOT_WAITING: u64 = 0;
+const NEVER: u64 = u64::MAX;
+
 /// Plaintext bytes handed to either side, counted as they go so that a cancelled session has counted all.
 #[derive(Debug)]
 pub struct Traffic {
     metrics: Arc<RouteMetrics>,
     to_target: AtomicU64,
     from_target: AtomicU64,
+    began: Instant,
+    /// Since when the client waits for the target, in milliseconds after `began` and one more; [`NOT_WAITING`], or
+    /// [`NEVER`] once the target has finished.
+    waits_since: AtomicU64,
 }
 
 impl Traffic {
@@ -66,6 +73,8 @@ impl Traffic {
             metrics,
             to_target: AtomicU64::new(0),
             from_target: AtomicU64::new(0),
+            began: Instant::now(),
+            waits_since: AtomicU64::new(0),
         }
     }
 
@@ -73,12 +82,37 @@ impl Traffic {
     pub fn add_to_target(&self, bytes: usize) {
         self.to_target.fetch_add(bytes as u64, Ordering::Relaxed);
         self.metrics.to_target.inc_by(bytes as u64);
+        if bytes > 0 && self.waits_since.load(Ordering::Relaxed) == NOT_WAITING {
+            let since = self.began.elapsed().as_millis().saturating_add(1);
+            let since = u64::try_from(since).unwrap_or(NEVER);
+            self.waits_since.store(since, Ordering::Relaxed);
+        }
     }
 
     /// Counts bytes of the target that were taken for the client.
     pub fn add_from_target(&self, bytes: usize) {
         self.from_target.fetch_add(bytes as u64, Ordering::Relaxed);
         self.metrics.from_target.inc_by(bytes as u64);
+        if bytes > 0 && self.waits_since.load(Ordering::Relaxed) != NOT_WAITING {
+            self.waits_since.store(NOT_WAITING, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the target finished before the client did: nobody can wait for it any more.
+    pub fn target_finished_first(&self) {
+        self.waits_since.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// For how long the target has said nothing since the client spoke to it; `None` if it spoke last, was never spoken
+    /// to, or finished before.
+    pub fn unanswered(&self) -> Option<Duration> {
+        match self.waits_since.load(Ordering::Relaxed) {
+            NOT_WAITING | NEVER => None,
+            since => {
+                let since = Duration::from_millis(since - 1);
+                Some(self.began.elapsed().saturating_sub(since))
+            }
+        }
     }
 
     /// Bytes to the target, bytes from the target.

@@ -247,14 +247,14 @@ fn a_target_that_does_not_answer_is_given_up() {
 }
 
 /// A listener whose backlog is full: the kernel answers no more connection requests.
-struct FullListener {
-    address: SocketAddr,
+pub(crate) struct FullListener {
+    pub(crate) address: SocketAddr,
     _listener: Socket,
     _waiting: Vec<Socket>,
 }
 
 impl FullListener {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         listener
             .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())

@@ -17,6 +17,7 @@ mod config;
 mod deploy_prometheus;
 mod descriptors;
 mod drain;
+mod ends;
 mod evict;
 mod files;
 mod handshake;

@@ -4,19 +4,56 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendFlags, send};
-use tokio::io::{AsyncWrite, Interest};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 
-/// A side that bytes are written to.
-pub(in crate::gate) trait Receiver: AsyncWrite + Unpin {
+/// One of the two ends of a session: bytes come from it and go to it.
+pub(in crate::gate) trait Side: AsyncRead + AsyncWrite + Unpin {
     /// As [`AsyncWrite::poll_write`], of bytes that the end follows at once: the two may leave in one packet.
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write(cx, bytes)
     }
+
+    /// Ready once nothing that was written is still to be sent. After that, the other end's kernel has it or will have
+    /// it before anything that is sent later, a reset included.
+    fn poll_sent(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
-impl Receiver for TcpStream {
+/// As much may wait in the kernel for room at the other end. Whether more is taken shows then whether bytes move on the
+/// wire, and a slow reader costs the node little.
+const UNSENT: u32 = 128 * 1024;
+
+/// Has the kernel take no more than the other end will soon have room for.
+pub(in crate::gate) fn bound_unsent(stream: &TcpStream) {
+    // A socket option that an old kernel does not know leaves things as they were.
+    let _set = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
+}
+
+impl Side for TcpStream {
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // With this mark the kernel calls a socket writable only when nothing is left unsent.
+        SockRef::from(&*self).set_tcp_notsent_lowat(1)?;
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let sent = || match poll(
+                &mut [PollFd::new(&*self, PollFlags::OUT)],
+                Some(&Timespec::default()),
+            )? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            };
+            match self.try_io(Interest::WRITABLE, sent) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;
@@ -29,9 +66,13 @@ impl Receiver for TcpStream {
     }
 }
 
-impl<R: Receiver> Receiver for &mut R {
+impl<S: Side> Side for &mut S {
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         (**self).poll_write_last(cx, bytes)
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_sent(cx)
     }
 }
 
@@ -73,10 +114,10 @@ impl Backlog {
     }
 
     /// Writes new bytes, after the older ones, and keeps those that are not taken now. `last` if the end follows.
-    pub(super) fn send<R: Receiver>(
+    pub(super) fn send<S: Side>(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut R,
+        to: &mut S,
         mut bytes: &[u8],
         last: bool,
         mut count: impl FnMut(usize),
