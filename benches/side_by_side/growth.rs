@@ -63,8 +63,9 @@ fn of_one(setup: &Setup<'_>, gate: &Subject) -> Result<Metric> {
     let mut metric = Metric::new(&name, &title, "µs CPU", Better::Lower);
     let mut pace = setup.pace;
     pace.rounds += 2;
-    interleave(&mut metric, &relays, pace, |relay, time| {
-        Ok(1e6 * cpu_per_unit(relay, || handshakes(relay, CLIENTS, time))?)
+    interleave([&mut metric], &relays, pace, |relay, time| {
+        let spent = cpu_per_unit(relay, || handshakes(relay, CLIENTS, time))?;
+        Ok([1e6 * spent])
     })?;
     if let Some(crowded) = relays.last() {
         release(crowded, held)?;

@@ -6,11 +6,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 
 use crate::pki::{Identity, Pki, SERVER};
 use crate::target;
@@ -18,6 +18,8 @@ use crate::target;
 /// No single read or write may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 const CHUNK: usize = 256 << 10;
+/// Bytes of content in one TLS record at most (RFC 8446 section 5.1).
+const RECORD: usize = 16 << 10;
 
 /// Who connects.
 #[derive(Clone)]
@@ -59,47 +61,77 @@ impl Client {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        let Some(config) = &self.config else {
-            return Ok(Connection::Plain(socket));
+        let tls = match &self.config {
+            Some(config) => {
+                let name = ServerName::try_from(SERVER)?;
+                Some(Box::new(ClientConnection::new(Arc::clone(config), name)?))
+            }
+            None => None,
         };
-        let name = ServerName::try_from(SERVER)?;
-        let tls = ClientConnection::new(Arc::clone(config), name)?;
-        Ok(Connection::Tls(Box::new(StreamOwned::new(tls, socket))))
+        Ok(Connection { tls, socket })
     }
 }
 
-/// One connection through a relay.
-pub(crate) enum Connection {
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-    Plain(TcpStream),
+/// One connection, through a relay or straight to the target.
+pub(crate) struct Connection {
+    tls: Option<Box<ClientConnection>>,
+    socket: TcpStream,
 }
 
 /// Room for what is read, so that no connection has to own it.
-pub(crate) struct Buffer(Vec<u8>);
+pub(crate) struct Buffer {
+    wire: Vec<u8>,
+    plain: Vec<u8>,
+}
 
 impl Buffer {
     pub(crate) fn new() -> Self {
-        Self(vec![0; CHUNK])
+        Self {
+            wire: vec![0; CHUNK],
+            plain: vec![0; RECORD],
+        }
     }
 }
 
 impl Connection {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tls(stream) => stream.write_all(bytes),
-            Self::Plain(socket) => socket.write_all(bytes),
+        match &mut self.tls {
+            Some(tls) => Stream::new(&mut **tls, &mut self.socket).write_all(bytes),
+            None => self.socket.write_all(bytes),
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tls(stream) => stream.read(buffer),
-            Self::Plain(socket) => socket.read(buffer),
+    /// Returns how many bytes of content came, and when the first of them could be used; none at the end. What there
+    /// is leaves the socket at once: rustls by itself asks the kernel for 4 KiB a time, and how often a relay is woken
+    /// would then be the client's doing.
+    fn read(&mut self, buffer: &mut Buffer) -> Result<(usize, Option<Instant>)> {
+        let Buffer { wire, plain } = buffer;
+        loop {
+            let read = self.socket.read(wire)?;
+            let Some(tls) = &mut self.tls else {
+                return Ok((read, (read > 0).then(Instant::now)));
+            };
+            let mut content = 0;
+            let mut first = None;
+            let mut left = wire.get(..read).unwrap_or_default();
+            while !left.is_empty() && tls.read_tls(&mut left)? > 0 {
+                let mut ready = tls.process_new_packets()?.plaintext_bytes_to_read();
+                if ready > 0 {
+                    first.get_or_insert_with(Instant::now);
+                }
+                content += ready;
+                while ready > 0 {
+                    ready -= tls.reader().read(plain)?;
+                }
+            }
+            if content > 0 || read == 0 {
+                return Ok((content, first));
+            }
         }
     }
 
-    /// Asks for this many bytes and takes them all.
-    pub(crate) fn get(&mut self, bytes: usize, buffer: &mut Buffer) -> Result<()> {
+    /// Asks for this many bytes and takes them all. Returns when the first of them could be used.
+    pub(crate) fn get(&mut self, bytes: usize, buffer: &mut Buffer) -> Result<Instant> {
         self.write_all(&target::request("GET", bytes))?;
         self.take(bytes, buffer)
     }
@@ -109,46 +141,44 @@ impl Connection {
         self.write_all(&target::request("PUT", bytes))?;
         let mut missing = bytes;
         while missing > 0 {
-            let part = missing.min(buffer.0.len());
-            self.write_all(buffer.0.get(..part).unwrap_or_default())?;
+            let part = missing.min(buffer.wire.len());
+            self.write_all(buffer.wire.get(..part).unwrap_or_default())?;
             missing -= part;
         }
-        self.take(0, buffer)
-    }
-
-    fn take(&mut self, bytes: usize, buffer: &mut Buffer) -> Result<()> {
-        let mut missing = target::head(bytes).len() + bytes;
-        while missing > 0 {
-            let read = self.read(&mut buffer.0)?;
-            ensure!(read > 0, "the answer ended {missing} bytes early");
-            ensure!(read <= missing, "the answer is too long");
-            missing -= read;
-        }
+        self.take(0, buffer)?;
         Ok(())
     }
 
+    fn take(&mut self, bytes: usize, buffer: &mut Buffer) -> Result<Instant> {
+        let mut missing = target::head(bytes).len() + bytes;
+        let mut first = None;
+        while missing > 0 {
+            let (read, since) = self.read(buffer)?;
+            ensure!(read > 0, "the answer ended {missing} bytes early");
+            ensure!(read <= missing, "the answer is too long");
+            missing -= read;
+            first = first.or(since);
+        }
+        first.context("an answer without a byte")
+    }
+
     /// Ends it in order: close_notify, FIN, and everything that the other side still says.
-    pub(crate) fn close(self, buffer: &mut Buffer) -> Result<()> {
-        let mut socket = match self {
-            Self::Tls(mut stream) => {
-                stream.conn.send_close_notify();
-                stream.flush()?;
-                stream.sock
-            }
-            Self::Plain(socket) => socket,
-        };
-        socket.shutdown(Shutdown::Write)?;
+    pub(crate) fn close(mut self, buffer: &mut Buffer) -> Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            Stream::new(&mut **tls, &mut self.socket).flush()?;
+        }
+        self.socket.shutdown(Shutdown::Write)?;
         // The content no longer matters, nor whether the other side was quicker to close.
-        while matches!(socket.read(&mut buffer.0), Ok(1..)) {}
+        while matches!(self.socket.read(&mut buffer.wire), Ok(1..)) {}
         Ok(())
     }
 
     /// What was agreed on, once the handshake is done, and the session tickets that came so far.
     pub(crate) fn agreed(&self) -> (String, u32) {
-        let Self::Tls(stream) = self else {
+        let Some(tls) = &self.tls else {
             return ("no TLS".to_owned(), 0);
         };
-        let tls = &stream.conn;
         let version = tls.protocol_version();
         let suite = tls.negotiated_cipher_suite().map(|suite| suite.suite());
         let group = tls
@@ -165,12 +195,13 @@ impl Connection {
 /// Fails if the relay lets this client have so much as a byte of the target.
 pub(crate) fn refused(client: &Client, address: SocketAddr) -> Result<()> {
     let mut connection = client.open(address)?;
-    let mut byte = [0];
     let asked = connection.write_all(&target::request("GET", 100));
-    match asked.and_then(|()| connection.read(&mut byte)) {
-        Ok(0) | Err(_) => Ok(()),
-        Ok(_) => bail!("{address} answered a client that it had to refuse"),
-    }
+    let answered = asked.is_ok() && matches!(connection.read(&mut Buffer::new()), Ok((1.., _)));
+    ensure!(
+        !answered,
+        "{address} answered a client that it had to refuse"
+    );
+    Ok(())
 }
 
 /// Runs the work on this many threads, again and again until the time is over; what it returns adds up.

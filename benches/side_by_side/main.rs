@@ -5,8 +5,11 @@
 //! killed by its id at the end, on an error and on Ctrl-C. Nothing here is part of the gate.
 
 mod burst;
+mod curve;
 mod floor;
+mod goals;
 mod growth;
+mod kept;
 mod load;
 mod peers;
 mod pki;
@@ -132,20 +135,31 @@ fn run(options: &Options) -> Result<()> {
             .to_possible_value()
             .map(|value| value.get_name().to_owned());
         eprintln!("bench: {} …", name.unwrap_or_default());
-        for metric in scenarios::run(*scenario, &setup)? {
-            let table = metric.table();
-            println!("{table}");
+        let measured = scenarios::run(*scenario, &setup)?;
+        for sizes in measured.chunk_by(|one, next| one.name == next.name) {
+            let [metric, ..] = sizes else { continue };
+            for metric in sizes {
+                let table = metric.table();
+                println!("{table}");
+                write!(tables, "\n{table}")?;
+            }
             let picture = format!("{}.svg", metric.name);
-            write!(tables, "\n{table}\n![{}]({picture})\n", metric.title)?;
-            plot::draw(&metric, &ours, &out.join(picture))?;
-            metrics.push(metric);
+            writeln!(tables, "\n![{}]({picture})", metric.title)?;
+            let picture = out.join(picture);
+            if sizes.len() > 1 {
+                curve::draw(sizes, &ours, &picture)?;
+            } else {
+                plot::draw(metric, &ours, &picture)?;
+            }
         }
+        metrics.extend(measured);
     }
     let labels: Vec<&str> = subjects
         .iter()
         .map(|subject| subject.label.as_str())
         .collect();
-    let summary = report::summary(&metrics, &labels);
+    let goals = goals::table(&metrics, &subjects);
+    let summary = format!("{}\n{goals}", report::summary(&metrics, &labels));
     println!("{summary}");
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let results = json!({

@@ -77,7 +77,7 @@ pub(crate) fn unequal(kind: Kind) -> &'static str {
             "stunnel: OpenSSL of Debian; it starts a thread for each connection, so the number of workers cannot be set; it also checks the client's DNS name; it writes several log lines per connection."
         }
         Kind::Floor => {
-            "the floor: a plain relay that checks and records nothing, and the CPU time of the bare cryptography (aws-lc) in the measuring process beside it; in the memory and time of a start it is the plain relay alone."
+            "the floor: a plain relay that checks and records nothing, and the CPU time of the bare cryptography (aws-lc) in the measuring process beside it; in latency, memory and the time of a start it is the plain relay alone."
         }
     }
 }

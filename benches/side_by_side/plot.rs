@@ -8,15 +8,15 @@ use plotters::prelude::{
 };
 use plotters::style::{BLACK, IntoFont as _};
 
-use crate::report::{Better, Metric, short};
+use crate::report::{Metric, short};
 
-const WIDTH: u32 = 720;
+pub(crate) const WIDTH: u32 = 720;
 const LINE: i32 = 26;
 const TOP: i32 = 44;
 const LEFT: i32 = 250;
 const RIGHT: i32 = 600;
-const OURS: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
-const THEIRS: RGBColor = RGBColor(0xb0, 0xb7, 0xbf);
+pub(crate) const OURS: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
+pub(crate) const THEIRS: RGBColor = RGBColor(0xb0, 0xb7, 0xbf);
 
 /// Draws the medians as bars, with a line from the least to the most; bars whose label begins with `ours` stand out.
 pub(crate) fn draw(metric: &Metric, ours: &[String], path: &Path) -> Result<()> {
@@ -25,15 +25,10 @@ pub(crate) fn draw(metric: &Metric, ours: &[String], path: &Path) -> Result<()> 
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     let fail = |error: &dyn std::fmt::Display| anyhow!("{}: {error}", path.display());
     area.fill(&WHITE).map_err(|error| fail(&error))?;
-    let better = match metric.better {
-        Better::Lower => "lower is better",
-        Better::Higher => "higher is better",
-    };
     let text = |text: String, x: i32, y: i32, size: i32| {
         Text::new(text, (x, y), ("sans-serif", size).into_font())
     };
-    let title = format!("{}, {} ({better})", metric.title, metric.unit);
-    area.draw(&text(title, 12, 12, 19))
+    area.draw(&text(metric.headline(), 12, 12, 19))
         .map_err(|error| fail(&error))?;
     let longest = metric
         .rows

@@ -201,6 +201,8 @@ pub(crate) struct Relay {
     /// Who is let in.
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
+    /// What is behind it.
+    pub(crate) target: SocketAddr,
     pub(crate) tree: Tree,
     pub(crate) seen: Arc<Seen>,
     /// From exec to the first answer through TLS.
@@ -255,6 +257,7 @@ impl Relay {
                         kind: subject.kind,
                         client,
                         address,
+                        target: door.address,
                         tree,
                         seen,
                         first_answer,

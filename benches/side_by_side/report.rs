@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::scenarios::SCRAPE;
+
 /// Which way is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Better {
@@ -17,7 +19,20 @@ pub(crate) struct Metric {
     pub(crate) title: String,
     pub(crate) unit: &'static str,
     pub(crate) better: Better,
+    /// Bytes of the answers, where the same thing is measured with several; all share name and title.
+    pub(crate) answer: Option<usize>,
+    /// What a heading says beside.
+    pub(crate) beside: String,
     pub(crate) rows: Vec<Row>,
+}
+
+impl Better {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Lower => "lower is better",
+            Self::Higher => "higher is better",
+        }
+    }
 }
 
 /// All rounds of one relay.
@@ -39,6 +54,20 @@ impl Row {
     pub(crate) fn most(&self) -> f64 {
         self.rounds.iter().copied().fold(f64::NAN, f64::max)
     }
+
+    /// This one over another: the median of the ratios round by round, since a busy moment of the machine meets both. A
+    /// difference of noisy values may come out below nothing; nobody is as quick as that, so nobody is compared with it.
+    pub(crate) fn ratio(&self, other: &Self) -> f64 {
+        let rounds = self.rounds.iter().zip(&other.rounds);
+        let ratios = rounds.map(|(this, other)| {
+            if *other > 0.0 {
+                this / other
+            } else {
+                f64::INFINITY
+            }
+        });
+        median(ratios.collect())
+    }
 }
 
 impl Metric {
@@ -48,8 +77,29 @@ impl Metric {
             title: title.to_owned(),
             unit,
             better,
+            answer: None,
+            beside: String::new(),
             rows: Vec::new(),
         }
+    }
+
+    /// The same, of answers of so many bytes.
+    pub(crate) fn of_answer(self, bytes: usize) -> Self {
+        Self {
+            answer: Some(bytes),
+            ..self
+        }
+    }
+
+    /// The title, and of which answers.
+    pub(crate) fn heading(&self) -> String {
+        let answer = self.answer.map(|bytes| format!(", {}", size(bytes)));
+        format!(
+            "{}{}{}",
+            self.title,
+            answer.unwrap_or_default(),
+            self.beside
+        )
     }
 
     /// One more round of a relay.
@@ -63,31 +113,24 @@ impl Metric {
         }
     }
 
-    fn row(&self, label: &str) -> Option<&Row> {
+    pub(crate) fn row(&self, label: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.label == label)
     }
 
-    /// The first relay of the run over this one: the median of the ratios round by round, since a busy moment of the
-    /// machine meets both.
-    fn ratio(&self, row: &Row) -> f64 {
-        let first = self.rows.first().map_or(&[][..], |first| &first.rounds);
-        let ratios = first
-            .iter()
-            .zip(&row.rounds)
-            .map(|(first, this)| first / this);
-        median(ratios.collect())
+    /// What stands above a picture.
+    pub(crate) fn headline(&self) -> String {
+        format!("{}, {} ({})", self.title, self.unit, self.better.words())
     }
 
     /// A table of this metric alone.
     pub(crate) fn table(&self) -> String {
-        let better = match self.better {
-            Better::Lower => "lower is better",
-            Better::Higher => "higher is better",
-        };
-        let first = self.rows.first().map_or("", |row| &row.label);
+        let better = self.better.words();
+        let first = self.rows.first();
+        let label = first.map_or("", |row| &row.label);
         let mut out = format!(
-            "**{}**, {}, {better}\n\n| | median | least to most | rounds | {first} ÷ this |\n| --- | ---: | ---: | ---: | ---: |\n",
-            self.title, self.unit
+            "**{}**, {}, {better}\n\n| | median | least to most | rounds | {label} ÷ this |\n| --- | ---: | ---: | ---: | ---: |\n",
+            self.heading(),
+            self.unit
         );
         for row in &self.rows {
             let cells = [
@@ -95,7 +138,7 @@ impl Metric {
                 short(row.median()),
                 format!("{} to {}", short(row.least()), short(row.most())),
                 row.rounds.len().to_string(),
-                format!("{:.2}", self.ratio(row)),
+                format!("{:.2}", first.map_or(f64::NAN, |first| first.ratio(row))),
             ];
             out.push_str(&format!("| {} |\n", cells.join(" | ")));
         }
@@ -109,13 +152,14 @@ impl Metric {
             "name": self.name,
             "title": self.title,
             "unit": self.unit,
+            "answer_bytes": self.answer,
             "better": if self.better == Better::Lower { "lower" } else { "higher" },
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
         })
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
     let middle = values.len() / 2;
@@ -126,10 +170,20 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// One table of the medians of these relays, a column for each thing that was measured of the first.
+/// The smallest of these values that so many per cent of them do not pass.
+pub(crate) fn quantile(values: &[f64], percent: usize) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let index = (values.len() * percent).div_ceil(100).saturating_sub(1);
+    values.get(index).copied().unwrap_or(f64::NAN)
+}
+
+/// One table of the medians of these relays, a column for each thing that was measured of the first; of several answers,
+/// the usual one.
 pub(crate) fn summary(metrics: &[Metric], labels: &[&str]) -> String {
     let columns: Vec<_> = metrics
         .iter()
+        .filter(|metric| metric.answer.is_none_or(|bytes| bytes == SCRAPE))
         .filter(|metric| {
             labels
                 .first()
@@ -138,7 +192,7 @@ pub(crate) fn summary(metrics: &[Metric], labels: &[&str]) -> String {
         .collect();
     let heads: Vec<_> = columns
         .iter()
-        .map(|metric| format!("{}, {}", metric.title, metric.unit))
+        .map(|metric| format!("{}, {}", metric.heading(), metric.unit))
         .collect();
     let mut out = format!(
         "| | {} |\n| --- |{}\n",
@@ -153,6 +207,15 @@ pub(crate) fn summary(metrics: &[Metric], labels: &[&str]) -> String {
         out.push_str(&format!("| {label} | {} |\n", cells.join(" | ")));
     }
     out
+}
+
+/// Bytes of an answer, for people.
+pub(crate) fn size(bytes: usize) -> String {
+    if bytes < 1_000_000 {
+        format!("{} KB", bytes / 1000)
+    } else {
+        format!("{} MB", bytes / 1_000_000)
+    }
 }
 
 /// Three digits that count, and no more than a reader needs.

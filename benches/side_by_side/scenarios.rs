@@ -11,7 +11,7 @@ use crate::load::{Buffer, repeat};
 use crate::quota::Quota;
 use crate::relays::{Kind, Relay, SMALL, Subject, Variant, World};
 use crate::report::{Better, Metric};
-use crate::{burst, growth, squeezed};
+use crate::{burst, growth, kept, squeezed};
 
 /// Bytes of a scrape.
 pub(crate) const SCRAPE: usize = 102_000;
@@ -24,8 +24,10 @@ pub(crate) const CLIENTS: usize = 4;
 pub(crate) enum Scenario {
     /// CPU time of a full handshake and one small request
     Handshake,
-    /// CPU time of a scrape of 102 KB on a kept connection
+    /// CPU time of a scrape of 102 KB on a kept connection, two clients at once
     Scrape,
+    /// One client on one kept connection, scrapes of 2 KB, 102 KB and 5 MB: latency, first byte, CPU time; four clients
+    Kept,
     /// CPU time of a GB, down and up
     Bulk,
     /// Memory of idle connections, and after they are gone
@@ -75,7 +77,7 @@ pub(crate) struct Setup<'a> {
 
 impl Setup<'_> {
     /// What the plain relay does not do, and no other relay can leave out; for all others, nothing.
-    fn bare(&self, relay: &Relay, cost: fn(&Floor) -> Result<f64>) -> Result<f64> {
+    pub(crate) fn bare(&self, relay: &Relay, cost: fn(&Floor) -> Result<f64>) -> Result<f64> {
         if relay.kind == Kind::Floor {
             cost(&self.floor)
         } else {
@@ -101,6 +103,7 @@ pub(crate) fn run(scenario: Scenario, setup: &Setup<'_>) -> Result<Vec<Metric>> 
     match scenario {
         Scenario::Handshake => handshake(setup),
         Scenario::Scrape => scrape(setup),
+        Scenario::Kept => kept::kept(setup),
         Scenario::Bulk => bulk(setup),
         Scenario::Idle => burst::idle(setup),
         Scenario::Start => start(setup),
@@ -116,7 +119,7 @@ pub(crate) fn run(scenario: Scenario, setup: &Setup<'_>) -> Result<Vec<Metric>> 
 }
 
 /// CPU time of the relay's tree for each unit that the work returns, in seconds.
-pub(crate) fn cpu_per_unit(relay: &Relay, work: impl Fn() -> Result<u64>) -> Result<f64> {
+pub(crate) fn cpu_per_unit(relay: &Relay, work: impl FnOnce() -> Result<u64>) -> Result<f64> {
     let (open, before) = (relay.open(), relay.tree.cpu()?);
     let units = work()?;
     relay.settle(open)?;
@@ -124,19 +127,23 @@ pub(crate) fn cpu_per_unit(relay: &Relay, work: impl Fn() -> Result<u64>) -> Res
     Ok(spent.as_secs_f64() / units.max(1) as f64)
 }
 
-/// Interleaves the rounds of all relays; a first, short round of each warms up and is thrown away.
-pub(crate) fn interleave(
-    metric: &mut Metric,
+/// Interleaves the rounds of all relays, each of which gives a value for every metric; a first, short round of each
+/// warms up and is thrown away.
+pub(crate) fn interleave<const N: usize>(
+    mut metrics: [&mut Metric; N],
     relays: &[Relay],
     pace: Pace,
-    measure: impl Fn(&Relay, Duration) -> Result<f64>,
+    mut measure: impl FnMut(&Relay, Duration) -> Result<[f64; N]>,
 ) -> Result<()> {
     for relay in relays {
         measure(relay, pace.round / 4)?;
     }
     for _ in 0..pace.rounds {
         for relay in relays {
-            metric.add(&relay.label, measure(relay, pace.round)?);
+            let values = measure(relay, pace.round)?;
+            for (metric, value) in metrics.iter_mut().zip(values) {
+                metric.add(&relay.label, value);
+            }
         }
     }
     Ok(())
@@ -153,13 +160,13 @@ pub(crate) fn handshakes(relay: &Relay, clients: usize, time: Duration) -> Resul
     repeat(clients, time, || Ok(()), one, |(), _| Ok(()))
 }
 
-/// Scrapes on this many kept connections for this long; returns how many.
-pub(crate) fn scrapes(relay: &Relay, kept: usize, time: Duration) -> Result<u64> {
+/// Scrapes of this many bytes on this many kept connections for this long; returns how many.
+pub(crate) fn scrapes(relay: &Relay, bytes: usize, kept: usize, time: Duration) -> Result<u64> {
     repeat(
         kept,
         time,
         || relay.client.open(relay.address),
-        |connection, buffer| connection.get(SCRAPE, buffer).map(|()| 1),
+        |connection, buffer| connection.get(bytes, buffer).map(|_first| 1),
         |connection, buffer| connection.close(buffer),
     )
 }
@@ -172,9 +179,9 @@ fn handshake(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         "µs CPU",
         Better::Lower,
     );
-    interleave(&mut metric, &relays, setup.pace, |relay, time| {
+    interleave([&mut metric], &relays, setup.pace, |relay, time| {
         let through = cpu_per_unit(relay, || handshakes(relay, CLIENTS, time))?;
-        Ok(1e6 * (through + setup.bare(relay, Floor::handshake)?))
+        Ok([1e6 * (through + setup.bare(relay, Floor::handshake)?)])
     })?;
     Ok(vec![metric])
 }
@@ -187,10 +194,10 @@ fn scrape(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         "µs CPU",
         Better::Lower,
     );
-    interleave(&mut metric, &relays, setup.pace, |relay, time| {
-        let through = cpu_per_unit(relay, || scrapes(relay, 2, time))?;
+    interleave([&mut metric], &relays, setup.pace, |relay, time| {
+        let through = cpu_per_unit(relay, || scrapes(relay, SCRAPE, 2, time))?;
         let sealed = setup.bare(relay, Floor::sealed_byte)?;
-        Ok(1e6 * (through + sealed * SCRAPE as f64))
+        Ok([1e6 * (through + sealed * SCRAPE as f64)])
     })?;
     Ok(vec![metric])
 }
@@ -226,7 +233,7 @@ fn bulk(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         )
     };
     for (metric, downwards) in [(&mut down, true), (&mut up, false)] {
-        interleave(metric, &relays, setup.pace, |relay, time| {
+        interleave([metric], &relays, setup.pace, |relay, time| {
             let through = cpu_per_unit(relay, || transfer(relay, time, downwards))?;
             let bare = setup.bare(
                 relay,
@@ -236,7 +243,7 @@ fn bulk(setup: &Setup<'_>) -> Result<Vec<Metric>> {
                     Floor::opened_byte
                 },
             )?;
-            Ok(1e9 * (through + bare))
+            Ok([1e9 * (through + bare)])
         })?;
     }
     Ok(vec![down, up])

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::load::Buffer;
 use crate::relays::{Kind, Relay, Variant};
-use crate::report::{Better, Metric};
+use crate::report::{Better, Metric, quantile};
 use crate::scenarios::{SCRAPE, Setup, handshakes, interleave, scrapes};
 
 /// Scrapes a second on new connections, whether or not the relay keeps up.
@@ -43,9 +43,9 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         "1/s",
         Better::Higher,
     );
-    interleave(&mut kept, &relays, pace, |relay, time| {
+    interleave([&mut kept], &relays, pace, |relay, time| {
         let since = Instant::now();
-        Ok(per_second(scrapes(relay, KEPT, time)?, since))
+        Ok([per_second(scrapes(relay, SCRAPE, KEPT, time)?, since)])
     })?;
     let mut new = Metric::new(
         "quota-handshakes",
@@ -53,9 +53,9 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
         "1/s",
         Better::Higher,
     );
-    interleave(&mut new, &relays, pace, |relay, time| {
+    interleave([&mut new], &relays, pace, |relay, time| {
         let since = Instant::now();
-        Ok(per_second(handshakes(relay, NEW, time)?, since))
+        Ok([per_second(handshakes(relay, NEW, time)?, since)])
     })?;
     let mut median = Metric::new(
         "quota-p50",
@@ -72,15 +72,10 @@ pub(crate) fn quota(setup: &Setup<'_>) -> Result<Vec<Metric>> {
     for relay in &relays {
         // A slice of the quota that an earlier round has used up comes back meanwhile.
         sleep(Duration::from_millis(500));
-        let mut took = paced(relay, setup.pace.paced)?;
-        took.sort_unstable();
-        let at = |share: usize| {
-            let index = (took.len() * share).div_ceil(100).saturating_sub(1);
-            took.get(index)
-                .map_or(f64::NAN, |took| 1e3 * took.as_secs_f64())
-        };
-        median.add(&relay.label, at(50));
-        tail.add(&relay.label, at(99));
+        let took = paced(relay, setup.pace.paced)?;
+        let took: Vec<_> = took.iter().map(|took| 1e3 * took.as_secs_f64()).collect();
+        median.add(&relay.label, quantile(&took, 50));
+        tail.add(&relay.label, quantile(&took, 99));
     }
     Ok(vec![kept, new, median, tail])
 }
