@@ -65,7 +65,7 @@ image: ## Build the image with docker, podman or buildah (ENGINE=, IMAGE=, IMAGE
 soak: ## Ten thousand reloads: no memory, descriptor or watch is lost (a quarter of an hour)
 	SOAK_RELOADS=10000 cargo test --locked --test behaviour -- --nocapture reloads_leak
 
-bench: static ## Measure the gate and its peers side by side (a quarter of an hour); ARGS=--help lists the options
+bench: static ## Measure the gate and its peers side by side (twenty minutes); ARGS=--help lists the options
 	$(say) 'peers of the bench'
 	tests/peers.sh bench
 	$(MAKE) --no-print-directory .peers/bench/bin/envoy

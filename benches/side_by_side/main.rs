@@ -57,7 +57,7 @@ struct Options {
     /// Only these scenarios [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_enum)]
     scenarios: Vec<Scenario>,
-    /// Fewer and shorter rounds: a first impression, in about three minutes
+    /// Fewer and shorter rounds: a first impression, in about five minutes
     #[arg(long)]
     quick: bool,
     /// Rounds of each relay [default: 5, 3 with --quick]

@@ -105,6 +105,21 @@ impl Tree {
         Ok(Duration::from_micros(ticks * 1_000_000 / per_second))
     }
 
+    /// CPU time of all threads that live, exact even for little of it, where [`Self::cpu`] has steps of 10 ms.
+    pub(crate) fn cpu_of_threads(&self) -> Result<Duration> {
+        let mut nanos = 0;
+        for process in self.processes()? {
+            for thread in fs::read_dir(format!("/proc/{}/task", process.pid()))? {
+                let path = thread?.path().join("schedstat");
+                let text = fs::read_to_string(&path)
+                    .with_context(|| format!("{}: the kernel does not tell", path.display()))?;
+                let number = text.split(' ').next().unwrap_or_default();
+                nanos += number.parse::<u64>()?;
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
     /// Proportional set size of all processes, in bytes.
     pub(crate) fn pss(&self) -> Result<u64> {
         let mut kib = 0;

@@ -119,7 +119,7 @@ pub(crate) fn run(scenario: Scenario, setup: &Setup<'_>) -> Result<Vec<Metric>> 
 }
 
 /// CPU time of the relay's tree for each unit that the work returns, in seconds.
-pub(crate) fn cpu_per_unit(relay: &Relay, work: impl FnOnce() -> Result<u64>) -> Result<f64> {
+pub(crate) fn cpu_per_unit(relay: &Relay, work: impl Fn() -> Result<u64>) -> Result<f64> {
     let (open, before) = (relay.open(), relay.tree.cpu()?);
     let units = work()?;
     relay.settle(open)?;
