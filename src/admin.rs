@@ -6,6 +6,7 @@ mod listener;
 mod status;
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -38,6 +39,9 @@ use crate::trust::Generation;
 /// How long a client may take for a request, or stay between two: longer than the usual scrape interval.
 const REQUEST: Duration = Duration::from_secs(75);
 
+/// Where callers come from. All are of this host, whatever loopback address they like to use.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// What the admin listener shows.
 #[derive(Debug)]
 pub(crate) struct Admin {
@@ -66,7 +70,7 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> std::io::Res
             match listener.accept().await {
                 Ok(socket) => {
                     let admin = Arc::clone(&admin);
-                    let mut place = places.take();
+                    let mut place = places.take(HERE);
                     connections.spawn(async move {
                         tokio::select! {
                             () = place.gives_way() => {}

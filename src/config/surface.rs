@@ -266,7 +266,7 @@ pub static FLAGS: &[Flag] = &[
         value: "NUMBER",
         shape: Shape::One,
         default: Some("256"),
-        help: "Connections not yet admitted; over it the oldest unfinished one is dropped",
+        help: "Connections not yet admitted; over it the source that has most of them loses its oldest",
     },
     Flag {
         name: "--threads",

@@ -112,7 +112,7 @@ impl Gate {
             Ok(slot) => slot,
             Err(over) => return record.close(&Ended::new(Outcome::OverLimit, over.0)),
         };
-        let slot = self.limits.handshake();
+        let slot = self.limits.handshake(source.ip());
         let gate = Arc::clone(self);
         // Boxed, since tokio copies what it runs when it starts and twice when it ends.
         tracker.spawn(Box::pin(async move {

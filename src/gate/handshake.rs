@@ -5,6 +5,7 @@
 //! never judges: the verifier inside the TLS configuration did, and what it found is kept.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::records::{self, Records};
 use super::tls_error;
 use crate::event::{Ended, Outcome};
 use crate::judge::{Asked, Refusal, Verified};
-use crate::places::Places;
+use crate::places::{Place, Places};
 use crate::trust::RouteTrust;
 
 /// How much of an unfinished handshake is kept: rustls takes messages of up to 64 KiB.
@@ -64,7 +65,11 @@ pub(super) enum Error {
     #[error("{0}")]
     Tls(tls_error::Failure),
     /// The client's certificates are many or large, and as many such handshakes are under way as there may be.
-    #[error("gave way to newer handshakes of more than {} KiB: too many of them are unfinished", SHORT / 1024)]
+    #[error(
+        "gave way to a newer handshake of more than {} KiB: too many of them are unfinished, and no source (IPv6: no /64) \
+         has more of them than this one",
+        SHORT / 1024
+    )]
     TooLong,
     /// No verifier vouches for this connection: it must not go on.
     #[error("the handshake ended without a judgement of the client's certificate")]
@@ -99,6 +104,7 @@ impl Error {
 /// lets it [linger]. Cancelling drops the connection without a verdict.
 pub(super) async fn run<S>(
     socket: &mut S,
+    source: IpAddr,
     route: &RouteTrust,
     long: &Places,
 ) -> Result<Authenticated, Error>
@@ -108,7 +114,7 @@ where
     let tls = UnbufferedServerConnection::new(route.server_config());
     let mut tls = Box::new(tls.map_err(Error::Setup)?);
     let mut asked = Asked::default();
-    match negotiate(socket, &mut tls, &mut asked, long).await {
+    match negotiate(socket, &mut tls, &mut asked, || long.take(source)).await {
         Ok(behind) => {
             // A resumed session never meets the verifier; nothing here issues tickets, and this makes sure.
             let full = matches!(
@@ -140,7 +146,7 @@ async fn negotiate<S>(
     socket: &mut S,
     tls: &mut UnbufferedServerConnection,
     asked: &mut Asked,
-    long: &Places,
+    become_long: impl Fn() -> Place,
 ) -> Result<Vec<u8>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -164,7 +170,7 @@ where
             Step::NeedsMore if incoming.show_more() => {}
             Step::NeedsMore => {
                 if incoming.received >= SHORT && place.is_none() {
-                    place = Some(long.take());
+                    place = Some(become_long());
                 }
                 tokio::select! {
                     biased;

@@ -49,9 +49,9 @@ impl Limits {
             .transpose()
     }
 
-    /// Counts one more unfinished handshake; over the cap the oldest one is told to give way.
-    pub(super) fn handshake(&self) -> Place {
-        self.handshakes.take()
+    /// Counts one more unfinished handshake; over the cap the source that has most of them gives one up.
+    pub(super) fn handshake(&self, source: IpAddr) -> Place {
+        self.handshakes.take(source)
     }
 
     /// Counts one more admitted connection, unless there are as many as there may be.

@@ -18,7 +18,7 @@ mod sessions;
 mod tests;
 mod tls_error;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +134,9 @@ impl Gate {
             records,
             verified,
             facts,
-        } = self.authenticate(socket, trust, slot, record).await?;
+        } = self
+            .authenticate(socket, source.ip(), trust, slot, record)
+            .await?;
         record.verified(Arc::clone(&verified.client));
         // The newest generation, marked as seen: whatever is published from here on, the session will see.
         let newest = Arc::clone(&generations.borrow_and_update());
@@ -169,19 +171,22 @@ impl Gate {
     async fn authenticate(
         &self,
         socket: &mut TcpStream,
+        source: IpAddr,
         trust: &RouteTrust,
         slot: &mut Option<Place>,
         record: &mut Record,
     ) -> Result<Authenticated, Over> {
         let deadline = record.started() + self.timeouts.handshake;
+        let long = &self.limits.long_handshakes;
         let result = tokio::select! {
             biased;
             () = self.lifecycle.reached(Phase::Forced) => return Err(Over::dropped(stopped())),
             () = gives_way(slot) => {
-                let why = "gave way to newer connections: as many handshakes are unfinished as --max-handshakes lets in";
+                let why = "gave way to a newer connection: as many handshakes are unfinished as --max-handshakes lets in, and no \
+                           source (IPv6: no /64) has more of them than this one";
                 return Err(Over::dropped(Ended::new(Outcome::OverLimit, why)));
             }
-            result = timeout_at(deadline.into(), handshake::run(socket, trust, &self.limits.long_handshakes)) => result,
+            result = timeout_at(deadline.into(), handshake::run(socket, source, trust, long)) => result,
         };
         let Ok(result) = result else {
             let reason = format!(

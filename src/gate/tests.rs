@@ -1,5 +1,6 @@
 //! The handshake and the pump over in-memory streams, with paused time: what no real socket can be made to do on cue.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -26,6 +27,8 @@ use crate::telemetry::{Metrics, Traffic};
 use crate::trust::RouteTrust;
 
 const IDLE: Duration = Duration::from_secs(600);
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,
@@ -101,7 +104,7 @@ pub(in crate::gate) async fn handshaken(
     let route = pki.route();
     let (client, gate) = tokio::join!(
         connect(pki.client(Some("prometheus")), near),
-        handshake::run(&mut far, &route, long())
+        handshake::run(&mut far, HERE, &route, long())
     );
     (client, far, gate.expect("the client is admissible"))
 }
@@ -128,7 +131,7 @@ async fn a_client_without_a_certificate_is_told_so() {
         let error = tls.read_u8().await.unwrap_err().to_string();
         assert!(error.contains("CertificateRequired"), "{error}");
     };
-    let (gate, ()) = tokio::join!(handshake::run(&mut far, &route, long()), client);
+    let (gate, ()) = tokio::join!(handshake::run(&mut far, HERE, &route, long()), client);
     let ended = gate.err().expect("nobody is let in").ended();
     assert_eq!(ended.outcome, Outcome::HandshakeFailed);
     assert_eq!(ended.reason, "the client presented no certificate");
@@ -144,7 +147,7 @@ async fn a_client_that_no_rule_names_is_denied_by_name() {
         let error = tls.read_u8().await.unwrap_err().to_string();
         assert!(error.contains("AccessDenied"), "{error}");
     };
-    let (gate, ()) = tokio::join!(handshake::run(&mut far, &route, long()), client);
+    let (gate, ()) = tokio::join!(handshake::run(&mut far, HERE, &route, long()), client);
     let ended = gate.err().expect("nobody is let in").ended();
     assert_eq!(ended.outcome, Outcome::NotAdmitted);
     assert_eq!(
@@ -159,7 +162,7 @@ async fn a_stranger_to_tls_is_no_client() {
     let (mut near, mut far) = duplex(4096);
     near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     near.shutdown().await.unwrap();
-    let ended = handshake::run(&mut far, &pki.route(), long())
+    let ended = handshake::run(&mut far, HERE, &pki.route(), long())
         .await
         .err()
         .expect("nobody is let in")
@@ -283,7 +286,7 @@ async fn bytes_sent_right_behind_the_handshake_are_not_lost() {
         client.flush().await.unwrap();
         client
     };
-    let (mut client, gate) = tokio::join!(client, handshake::run(&mut far, &route, long()));
+    let (mut client, gate) = tokio::join!(client, handshake::run(&mut far, HERE, &route, long()));
     let gate = gate.expect("the client is admissible");
     let (mut target, near_target) = duplex(64);
     let traffic = traffic();

@@ -20,6 +20,7 @@ mod drain;
 mod ends;
 mod evict;
 mod files;
+mod floods;
 mod handshake;
 mod image;
 mod limits;

@@ -219,6 +219,32 @@ impl Connection {
         Self { stream }
     }
 
+    /// The same over a socket that is connected already, by a client so far away that each of its flights has to wait.
+    pub(crate) fn over_a_long_way(
+        socket: TcpStream,
+        config: Arc<ClientConfig>,
+        wait: impl Fn(),
+    ) -> Self {
+        let tls = ClientConnection::new(config, server_name()).expect("a configuration");
+        patient(&socket.try_clone().expect("a descriptor is left").into());
+        let mut stream = StreamOwned::new(tls, socket);
+        let (tls, socket) = (&mut stream.conn, &mut stream.sock);
+        while tls.is_handshaking() || tls.wants_write() {
+            if tls.wants_write() {
+                wait();
+            }
+            while tls.wants_write() {
+                tls.write_tls(socket).expect("the gate reads");
+            }
+            if tls.is_handshaking() {
+                let read = tls.read_tls(socket).expect("the gate answers");
+                assert!(read > 0, "the gate ended the connection");
+                tls.process_new_packets().expect("a handshake");
+            }
+        }
+        Self { stream }
+    }
+
     /// Changes the keys of the sending direction (RFC 8446 section 4.6.3).
     pub(crate) fn update_keys(&mut self) {
         self.stream.conn.refresh_traffic_keys().expect("TLS 1.3");
