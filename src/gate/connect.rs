@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::admit::Admitted;
 use super::pump::{Side, bound_unsent};
@@ -19,6 +20,9 @@ use crate::config::{Target, TargetAddress};
 
 /// How long a reset waits for bytes that the target has not taken in.
 const DELIVERY: Duration = Duration::from_secs(1);
+/// The pauses while the queue of a Unix target is full, of which the kernel does not tell the end.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection to the target. Dropped without [`finish`](Self::finish) it is reset, so that a target never takes a
 /// cut, a cancellation or a bug for a clean end. (A Unix socket knows no reset; there the end is a close.)
@@ -36,6 +40,11 @@ pub(super) enum Error {
     #[error("the target {target} did not accept within {limit:?}")]
     Timeout { target: Target, limit: Duration },
     #[error(
+        "the target {target} did not accept within {limit:?}: its queue of waiting connections stayed full; it accepts \
+         too slowly, or not at all"
+    )]
+    Full { target: Target, limit: Duration },
+    #[error(
         "nothing listens on the target {target}: the kernel connected the gate's socket to itself"
     )]
     SelfConnect { target: Target },
@@ -47,15 +56,17 @@ pub(super) async fn dial(
     target: &Target,
     limit: Duration,
 ) -> Result<TargetStream, Error> {
+    let mut full = false;
     let connecting = async {
         match target.address() {
             TargetAddress::Tcp(address) => connect_tcp(*address).await,
-            TargetAddress::Unix(path) => UnixStream::connect(path)
+            TargetAddress::Unix(path) => connect_unix(path, &mut full)
                 .await
                 .map(|stream| Some(TargetStream::Unix(stream))),
         }
     };
-    match timeout(limit, connecting).await {
+    let connected = timeout(limit, connecting).await;
+    match connected {
         Ok(Ok(Some(stream))) => Ok(stream),
         Ok(Ok(None)) => Err(Error::SelfConnect {
             target: target.clone(),
@@ -63,6 +74,10 @@ pub(super) async fn dial(
         Ok(Err(source)) => Err(Error::Io {
             target: target.clone(),
             source,
+        }),
+        Err(_) if full => Err(Error::Full {
+            target: target.clone(),
+            limit,
         }),
         Err(_) => Err(Error::Timeout {
             target: target.clone(),
@@ -94,6 +109,20 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<Option<TargetStream>> {
         at_once => at_once,
     }?;
     Ok((stream.local_addr()? != peer).then_some(TargetStream::Tcp(stream)))
+}
+
+/// Tries again for as long as the target's queue is `full`: where TCP would wait for it, a Unix socket is refused at
+/// once. Cancel safe.
+async fn connect_unix(path: &Path, full: &mut bool) -> io::Result<UnixStream> {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *full = true,
+            connected => return connected,
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// The peer of a socket that is being connected; [`io::ErrorKind::WouldBlock`] as long as it has none.

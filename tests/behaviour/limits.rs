@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::support::client::{Connection, Ending, Offer};
 use crate::support::gate::{Gate, PORTCULLIS, Setup};
@@ -244,6 +244,87 @@ fn a_target_that_does_not_answer_is_given_up() {
     let ending = client.ending();
     assert!(ending.is_a_cut(), "{ending:?}");
     assert_eq!(gate.record()["outcome"], "target_unreachable");
+}
+
+#[test]
+fn a_unix_target_whose_queue_is_full_is_waited_for() {
+    let pki = Pki::shared();
+    let folder = temporary_folder();
+    let full = FullUnixListener::new(folder.path());
+    let gate = Setup::to(&pki, &full.target())
+        .switch("--allow-any-client")
+        .flag("--connect-timeout", "1m")
+        .start();
+    let mut client = pki.client("patient").connect(gate.address());
+    eventually("the target is being dialled", || {
+        gate.get("/sessions").body.contains("patient").then_some(())
+    });
+    let accepting = full.listener.try_clone().expect("a descriptor is left");
+    std::thread::spawn(move || {
+        while let Ok((socket, _)) = accepting.accept() {
+            target::patient(&socket);
+            std::thread::spawn(move || target::echo_until_end(&socket));
+        }
+    });
+    client.prove_admitted();
+    // Wakes the thread that accepts.
+    drop(full.listener.shutdown(std::net::Shutdown::Both));
+}
+
+#[test]
+fn a_unix_target_whose_queue_stays_full_is_given_up_and_the_reason_says_so() {
+    let pki = Pki::shared();
+    let folder = temporary_folder();
+    let full = FullUnixListener::new(folder.path());
+    let gate = Setup::to(&pki, &full.target())
+        .switch("--allow-any-client")
+        .flag("--connect-timeout", "300ms")
+        .start();
+    let ending = pki.client("patient").connect(gate.address()).ending();
+    assert!(ending.is_a_cut(), "{ending:?}");
+    let record = gate.record();
+    assert_eq!(record["outcome"], "target_unreachable");
+    let reason = record["reason"].as_str().expect("a reason");
+    for part in [full.target().as_str(), "300ms", "queue", "full"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    assert!(record["duration_ms"].as_u64() >= Some(300), "{record}");
+}
+
+/// A Unix socket whose backlog is full: the kernel refuses at once whoever does not want to wait.
+struct FullUnixListener {
+    path: std::path::PathBuf,
+    listener: Socket,
+    _waiting: Vec<Socket>,
+}
+
+impl FullUnixListener {
+    fn new(folder: &Path) -> Self {
+        let path = folder.join("target.sock");
+        let address = SockAddr::unix(&path).expect("a short path");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        listener.bind(&address).expect("the path is free");
+        listener.listen(0).expect("a bound socket can listen");
+        let mut waiting = Vec::new();
+        loop {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+            socket.set_nonblocking(true).expect("an option");
+            match socket.connect(&address) {
+                Ok(()) => waiting.push(socket),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("the queue cannot be filled: {error}"),
+            }
+        }
+        Self {
+            path,
+            listener,
+            _waiting: waiting,
+        }
+    }
+
+    fn target(&self) -> String {
+        format!("unix:{}", self.path.display())
+    }
 }
 
 /// A listener whose backlog is full: the kernel answers no more connection requests.
