@@ -70,6 +70,7 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> std::io::Res
             match listener.accept().await {
                 Ok(socket) => {
                     let admin = Arc::clone(&admin);
+                    places.settled().await;
                     let mut place = places.take(HERE);
                     connections.spawn(async move {
                         tokio::select! {

@@ -10,13 +10,15 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// The places.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     most: NonZeroU32,
     held: Arc<Mutex<Held>>,
+    /// Nobody is about to leave any more.
+    settled: Arc<Notify>,
 }
 
 /// Who counts as one: an IPv4 address, or a whole IPv6 /64, in which a single host can have any address it likes.
@@ -37,6 +39,8 @@ type Rank = (usize, Reverse<u64>);
 struct Held {
     next: u64,
     count: usize,
+    /// How many were told to give way and are still there.
+    leaving: usize,
     by_source: BTreeMap<Source, Ages>,
     by_rank: BTreeMap<Rank, Source>,
 }
@@ -55,6 +59,7 @@ impl Places {
         Self {
             most,
             held: Arc::default(),
+            settled: Arc::default(),
         }
     }
 
@@ -71,6 +76,7 @@ impl Places {
         {
             // Dropping the sender is the message.
             held.change(most, |ages| drop(ages.pop_first()));
+            held.leaving += 1;
         }
         drop(held);
         Place {
@@ -78,6 +84,18 @@ impl Places {
             source,
             number,
             gives_way,
+        }
+    }
+
+    /// Returns once everybody who was told to give way has left. Whoever hands places out waits for it before the next:
+    /// else newcomers pile up faster than others get to leave. Cancel safe.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.lock().leaving == 0 {
+                return;
+            }
+            settled.await;
         }
     }
 
@@ -130,14 +148,26 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.places.lock();
-        held.change(self.source, |ages| drop(ages.remove(&self.number)));
+        let mut was_told = false;
+        held.change(self.source, |ages| {
+            was_told = ages.remove(&self.number).is_none()
+        });
+        if was_told {
+            held.leaving -= 1;
+            if held.leaving == 0 {
+                self.places.settled.notify_waiters();
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeSet, VecDeque};
+    use std::future::poll_fn;
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::pin::pin;
+    use std::task::Poll;
 
     use proptest::prelude::*;
 
@@ -173,6 +203,21 @@ mod tests {
         let mut second = places.take(host(1));
         first.gives_way().await;
         assert!(!second.was_told());
+    }
+
+    #[tokio::test]
+    async fn it_is_settled_once_all_who_were_told_have_left() {
+        let places = places(1);
+        let mut held = VecDeque::from([places.take(host(1))]);
+        places.settled().await;
+        held.extend([places.take(host(1)), places.take(host(2))]);
+        let mut settled = pin!(places.settled());
+        for _ in 0..2 {
+            let now = poll_fn(|cx| Poll::Ready(settled.as_mut().poll(cx))).await;
+            assert!(now.is_pending());
+            drop(held.pop_front());
+        }
+        settled.await;
     }
 
     #[test]

@@ -71,6 +71,11 @@ pub(crate) async fn accept(gate: Arc<Gate>, listener: Listener, tracker: TaskTra
             Ok((socket, source)) => {
                 pause = SHORTEST_PAUSE;
                 gate.admit_socket(socket, canonical(source), &tracker);
+                tokio::select! {
+                    biased;
+                    () = &mut draining => return,
+                    () = gate.limits.settled() => {}
+                }
             }
             Err(error) => {
                 gate.metrics.accept_error();

@@ -54,6 +54,11 @@ impl Limits {
         self.handshakes.take(source)
     }
 
+    /// Returns once those whose handshakes gave way are gone. Cancel safe.
+    pub(super) async fn settled(&self) {
+        self.handshakes.settled().await;
+    }
+
     /// Counts one more admitted connection, unless there are as many as there may be.
     pub(super) fn admit(&self) -> Result<AdmittedSlot, OverLimit> {
         match Arc::clone(&self.admitted).try_acquire_owned() {

@@ -95,6 +95,8 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_io_events_per_tick(32)
+        // A connection that gives way is told by whichever worker took in the newer one, and that one waits for it.
+        .global_queue_interval(1)
         .thread_keep_alive(Duration::MAX)
         .build()
 }

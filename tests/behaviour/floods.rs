@@ -21,6 +21,10 @@ const ROUND_TRIP: Duration = Duration::from_millis(100);
 /// How many connections have to give way while one such flight is: all handshakes that may be unfinished, several times.
 const TURNED_OVER: f64 = 4.0 * 256.0;
 
+/// Sockets that may be open beside unfinished handshakes: one that each of two workers has just accepted, a session and
+/// one that is being closed.
+const BESIDE: f64 = 4.0;
+
 /// Connects as fast as it can, a source after the other, says nothing, and holds on to the newest; ends when dropped.
 struct Flood {
     stop: Arc<AtomicBool>,
@@ -88,12 +92,18 @@ fn slow_clients_get_in_beside(sources: Vec<Ipv4Addr>) {
     let target = target::echo();
     let gate = Setup::open_to(&pki, &target)
         .flag("--handshake-timeout", "1h")
+        .flag("--threads", "2")
         .start();
     let gave_way = || gate.metrics().closed("over_limit");
     let under_way = || {
         let before = gave_way();
         std::thread::sleep(ROUND_TRIP);
         gate.wait_for_metrics("all places have been taken anew", |metrics| {
+            let open = metrics.open();
+            assert!(
+                open <= 256.0 + BESIDE,
+                "{open} are open: more come than leave"
+            );
             metrics.closed("over_limit") >= before + TURNED_OVER
         });
     };
@@ -120,4 +130,25 @@ fn a_hundred_fast_sources_lock_no_slow_client_out() {
             .map(|number| Ipv4Addr::new(127, 1, 0, number))
             .collect(),
     );
+}
+
+#[test]
+fn a_fast_source_takes_no_more_descriptors_than_there_are() {
+    raise_descriptor_limit();
+    let pki = Pki::shared();
+    let target = target::echo();
+    let gate = Setup::open_to(&pki, &target)
+        .under(&["prlimit", "--nofile=64"])
+        .start();
+    let _flood = Flood::start(gate.address(), vec![Ipv4Addr::new(127, 1, 0, 1)]);
+    for round in 1..=5 {
+        gate.wait_for_metrics("all places have been taken anew", |metrics| {
+            metrics.closed("over_limit") >= f64::from(round) * TURNED_OVER
+        });
+        pki.client("within")
+            .connect(gate.address())
+            .prove_admitted();
+    }
+    let failed = |record: &serde_json::Value| record["event"] == "accept_failed";
+    assert!(!gate.log.records().iter().any(failed), "accepting failed");
 }
