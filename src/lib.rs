@@ -18,7 +18,7 @@
 //! - [`judge`]: whether a client's certificate is good: chain, lists and time in, a verdict out.
 //! - [`policy`]: who may pass: the rules and the judge. [`identity`]: what a certificate says.
 //! - [`mod@file`]: bytes from disk, whole or not at all, and never waited for in vain. [`pem`]: the blocks in them.
-//! - [`event`]: all the ways a connection can end. [`lifecycle`]: where the process stands. `places`:
+//! - [`event`]: all the ways a connection can end or be refused. [`lifecycle`]: where the process stands. `places`:
 //!   who gives way when all places are taken. [`listen`] and [`harden`]:
 //!   what is asked of the kernel.
 //!

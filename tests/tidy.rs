@@ -15,12 +15,12 @@ const LAYERS: &[&[&str]] = &[
     &["gate", "follow"],
     &["trust"],
     &["telemetry"],
-    &["event", "harden", "listen"],
+    &["harden", "listen"],
     &["config"],
     &["judge"],
     &["policy"],
     &["identity", "lifecycle", "places"],
-    &["crypto", "file", "pem"],
+    &["crypto", "event", "file", "pem"],
 ];
 
 /// Where tasks and threads may be started: the two loops that accept, the root that owns them, the threads that

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::{Gate, canonical};
-use crate::event::{Ended, Outcome};
+use crate::event::{Ended, RefusalKind};
 use crate::lifecycle::Phase;
 use crate::telemetry::Record;
 
@@ -108,14 +108,14 @@ impl Gate {
             .route(self.index)
             .is_some_and(|trust| trust.admits_source(source.ip()))
         {
-            return record.close(&Ended::new(
-                Outcome::SourceDenied,
+            return record.close(&Ended::refused(
+                RefusalKind::Source,
                 "the source lies in no network of --allow-from",
             ));
         }
         let source_slot = match self.limits.source(source.ip()) {
             Ok(slot) => slot,
-            Err(over) => return record.close(&Ended::new(Outcome::OverLimit, over.0)),
+            Err(over) => return record.close(&Ended::refused(RefusalKind::OverLimit, over.0)),
         };
         let slot = self.limits.handshake(source.ip());
         let gate = Arc::clone(self);

@@ -10,7 +10,7 @@ use rustls::pki_types::UnixTime;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::limits::{AdmittedSlot, Limits, OverLimit};
-use crate::event::{Ended, Outcome};
+use crate::event::{Ended, RefusalKind};
 use crate::identity::Client;
 use crate::judge::{Refusal, Verified};
 use crate::policy::Admission;
@@ -60,11 +60,13 @@ pub(super) enum Error {
 
 impl Error {
     pub(super) fn ended(&self) -> Ended {
-        let outcome = match self {
-            Self::Refused(_) | Self::Source | Self::Nothing => Outcome::NotAdmitted,
-            Self::OverLimit(_) => Outcome::OverLimit,
+        let kind = match self {
+            Self::Refused(refusal) => refusal.kind(),
+            Self::Source => RefusalKind::Source,
+            Self::Nothing => RefusalKind::GateFault,
+            Self::OverLimit(_) => RefusalKind::OverLimit,
         };
-        Ended::new(outcome, self.to_string())
+        Ended::refused(kind, self.to_string())
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::gives_way;
 use super::records::{self, Records};
 use super::tls_error;
-use crate::event::{Ended, Outcome};
+use crate::event::{Ended, RefusalKind};
 use crate::judge::{Asked, Refusal, Verified};
 use crate::places::{Place, Places};
 use crate::trust::RouteTrust;
@@ -81,22 +81,14 @@ pub(super) enum Error {
 
 impl Error {
     pub(super) fn ended(&self) -> Ended {
-        let outcome = match self {
-            Self::Refused(Refusal::NotAdmitted { .. }) => Outcome::NotAdmitted,
-            Self::TooLong => Outcome::OverLimit,
-            Self::Refused(
-                Refusal::TooMany(_)
-                | Refusal::Unvouched(_)
-                | Refusal::Bad { .. }
-                | Refusal::Unreadable(_),
-            )
-            | Self::Closed
-            | Self::Io(_)
-            | Self::Tls(_)
-            | Self::Unjudged
-            | Self::Setup(_) => Outcome::HandshakeFailed,
+        let kind = match self {
+            Self::Closed | Self::Io(_) => RefusalKind::ClientLeft,
+            Self::Refused(refusal) => refusal.kind(),
+            Self::Tls(failure) => failure.kind(),
+            Self::TooLong => RefusalKind::OverLimit,
+            Self::Unjudged | Self::Setup(_) => RefusalKind::GateFault,
         };
-        Ended::new(outcome, self.to_string())
+        Ended::refused(kind, self.to_string())
     }
 }
 

@@ -36,7 +36,7 @@ use self::pump::{Pump, bound_unsent};
 use self::records::Records;
 use self::sessions::Listed;
 use crate::config::{ProxyProtocol, Route, Timeouts};
-use crate::event::{Ended, Outcome};
+use crate::event::{Ended, Outcome, RefusalKind};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::places::Place;
 use crate::telemetry::{Record, RouteMetrics, Session, Traffic};
@@ -128,7 +128,7 @@ impl Gate {
         record.judged_by(generation.number);
         let Some(trust) = generation.route(self.index) else {
             let why = "the route has no trust to judge by";
-            return Err(Over::dropped(Ended::new(Outcome::HandshakeFailed, why)));
+            return Err(Over::dropped(Ended::refused(RefusalKind::GateFault, why)));
         };
         let Authenticated {
             records,
@@ -184,7 +184,7 @@ impl Gate {
             () = gives_way(slot) => {
                 let why = "gave way to a newer connection: as many handshakes are unfinished as --max-handshakes lets in, and no \
                            source (IPv6: no /64) has more of them than this one";
-                return Err(Over::dropped(Ended::new(Outcome::OverLimit, why)));
+                return Err(Over::dropped(Ended::refused(RefusalKind::OverLimit, why)));
             }
             result = timeout_at(deadline.into(), handshake::run(socket, source, trust, long)) => result,
         };
@@ -193,7 +193,7 @@ impl Gate {
                 "the handshake was not over after {:?}",
                 self.timeouts.handshake
             );
-            return Err(Over::dropped(Ended::new(Outcome::HandshakeTimeout, reason)));
+            return Err(Over::dropped(Ended::refused(RefusalKind::Timeout, reason)));
         };
         self.metrics.handshake(record.started().elapsed());
         result.map_err(|error| {

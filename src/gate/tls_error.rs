@@ -11,6 +11,8 @@ use rustls::{
     AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved,
 };
 
+use crate::event::RefusalKind;
+
 /// Why TLS failed.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -28,6 +30,36 @@ impl Failure {
             .then(|| hello::server_name(received))
             .flatten();
         Self { error, asked }
+    }
+
+    /// What it is counted as.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "rustls' errors are open-ended"
+    )]
+    pub(super) fn kind(&self) -> RefusalKind {
+        match &self.error {
+            Error::AlertReceived(AlertDescription::CloseNotify) => RefusalKind::ClientLeft,
+            Error::AlertReceived(_) => RefusalKind::ClientAlert,
+            Error::NoCertificatesPresented => RefusalKind::NoCertificate,
+            Error::InvalidMessage(
+                InvalidMessage::InvalidServerName
+                | InvalidMessage::DuplicateExtension(_)
+                | InvalidMessage::CertificatePayloadTooLarge
+                | InvalidMessage::HandshakePayloadTooLarge
+                | InvalidMessage::NoSignatureSchemes,
+            )
+            | Error::PeerMisbehaved(_)
+            | Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. }
+            | Error::DecryptError
+            | Error::PeerSentOversizedRecord => RefusalKind::BrokenTls,
+            Error::InvalidMessage(_) => RefusalKind::NotTls,
+            Error::PeerIncompatible(_) => RefusalKind::NoCommonTls,
+            Error::InvalidCertificate(CertificateError::BadEncoding) => RefusalKind::Unreadable,
+            Error::InvalidCertificate(_) => RefusalKind::KeyNotProven,
+            _ => RefusalKind::GateFault,
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub use self::chain::Chain;
 pub use self::handshake::{Asked, Verifier};
 pub use self::key::{USABLE, UnusableKey, usable_key};
 pub use self::list::{List, ListFault};
-pub use self::refusal::{Reason, Refusal, Unvouched, Whose, Why};
+pub use self::refusal::{Refusal, Unvouched, Whose, Why};
 pub use self::revocation::{Lists, StaleCrl, Unknown};
 pub use self::rules::Fault;
 pub use self::standing::{BadStanding, Standing};

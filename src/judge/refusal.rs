@@ -11,6 +11,7 @@ use rustls::{AlertDescription, CertificateError, OtherError};
 
 use super::revocation::Unknown;
 use super::rules::Fault;
+use crate::event::RefusalKind;
 use crate::identity::{Client, ClientAuthUsage, UnreadableCertificate, rfc3339};
 use crate::policy::NotAdmitted;
 
@@ -110,34 +111,11 @@ pub enum Unvouched {
     },
 }
 
-/// What a refusal is counted as; the value of a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// No CA of the bundle vouches.
-    UnknownIssuer,
-    /// A certificate is past its end, or not good yet.
-    Expired,
-    /// A certificate is revoked.
-    Revoked,
-    /// No list knows.
-    StatusUnknown,
-    /// The list that would know is stale.
-    ListStale,
-    /// A certificate is not for this use.
-    KeyUsage,
-    /// A limit that a CA set is passed.
-    Constraints,
-    /// A certificate cannot be read.
-    Unreadable,
-    /// No rule names the client.
-    NoRule,
-}
-
 /// A row: the sentence, the alert (by way of rustls, which turns the error into it), the label.
 struct Told {
     words: String,
     error: CertificateError,
-    reason: Reason,
+    kind: RefusalKind,
 }
 
 impl Refusal {
@@ -169,8 +147,8 @@ impl Refusal {
     }
 
     /// What it is counted as.
-    pub fn reason(&self) -> Reason {
-        self.told().reason
+    pub fn kind(&self) -> RefusalKind {
+        self.told().kind
     }
 
     fn told(&self) -> Told {
@@ -178,23 +156,23 @@ impl Refusal {
             Self::TooMany(sent) => Told {
                 words: format!("the client sent {sent} certificates, and no chain needs so many"),
                 error: CertificateError::BadEncoding,
-                reason: Reason::Unreadable,
+                kind: RefusalKind::Unreadable,
             },
             Self::Unvouched(why) => Told {
                 words: why.to_string(),
                 error: CertificateError::UnknownIssuer,
-                reason: Reason::UnknownIssuer,
+                kind: RefusalKind::UnknownIssuer,
             },
             Self::Bad { whose, why } => why.told(whose),
             Self::Unreadable(error) => Told {
                 words: error.to_string(),
                 error: CertificateError::BadEncoding,
-                reason: Reason::Unreadable,
+                kind: RefusalKind::Unreadable,
             },
             Self::NotAdmitted { client, error } => Told {
                 words: format!("{error}: it is {}", client.brief_names()),
                 error: CertificateError::ApplicationVerificationFailure,
-                reason: Reason::NoRule,
+                kind: RefusalKind::NoRule,
             },
         }
     }
@@ -220,30 +198,30 @@ impl fmt::Display for Whose {
 
 impl Why {
     fn told(&self, whose: &Whose) -> Told {
-        let (words, error, reason) = match self {
+        let (words, error, kind) = match self {
             Self::Fault(fault) => {
-                let (error, reason) = told_of_fault(fault, whose);
-                (format!("{whose} {fault}"), error, reason)
+                let (error, kind) = told_of_fault(fault, whose);
+                (format!("{whose} {fault}"), error, kind)
             }
             Self::Expired(at) => (
                 format!("{whose} expired at {}", rfc3339(*at)),
                 CertificateError::Expired,
-                Reason::Expired,
+                RefusalKind::Expired,
             ),
             Self::Early(from) => (
                 format!("{whose} is not valid before {}", rfc3339(*from)),
                 CertificateError::NotValidYet,
-                Reason::Expired,
+                RefusalKind::Expired,
             ),
             Self::Revoked => (
                 format!("{whose} is revoked"),
                 CertificateError::Revoked,
-                Reason::Revoked,
+                RefusalKind::Revoked,
             ),
             Self::StatusUnknown(unknown) => (
                 format!("whether {whose} is revoked is unknown: {unknown}"),
                 CertificateError::UnknownRevocationStatus,
-                Reason::StatusUnknown,
+                RefusalKind::StatusUnknown,
             ),
             Self::ListStale(since) => (
                 format!(
@@ -251,54 +229,54 @@ impl Why {
                     rfc3339(*since)
                 ),
                 CertificateError::ExpiredRevocationList,
-                Reason::ListStale,
+                RefusalKind::ListStale,
             ),
             Self::PathLen { most } => (
                 format!("{whose} allows {most} CAs below it, and there are more (pathLenConstraint)"),
                 CertificateError::UnknownIssuer,
-                Reason::Constraints,
+                RefusalKind::Constraints,
             ),
             Self::NameConstraints => (
                 "a name lies outside the name constraints of a CA above it, or these constrain URIs or directory \
                  names, which the gate does not judge"
                     .to_owned(),
                 unknown_certificate(),
-                Reason::Constraints,
+                RefusalKind::Constraints,
             ),
             Self::Other => (
                 format!("{whose} is not as RFC 5280 wants it"),
                 unknown_certificate(),
-                Reason::Unreadable,
+                RefusalKind::Unreadable,
             ),
         };
-        Told {
-            words,
-            error,
-            reason,
-        }
+        Told { words, error, kind }
     }
 }
 
-fn told_of_fault(fault: &Fault, whose: &Whose) -> (CertificateError, Reason) {
+fn told_of_fault(fault: &Fault, whose: &Whose) -> (CertificateError, RefusalKind) {
     match fault {
         Fault::Malformed(_) | Fault::Version | Fault::Twice(_) => {
-            (CertificateError::BadEncoding, Reason::Unreadable)
+            (CertificateError::BadEncoding, RefusalKind::Unreadable)
         }
         Fault::Critical(_) => (
             CertificateError::UnhandledCriticalExtension,
-            Reason::Unreadable,
+            RefusalKind::Unreadable,
         ),
-        Fault::NotCa | Fault::KeyCertSign => (CertificateError::UnknownIssuer, Reason::KeyUsage),
+        Fault::NotCa | Fault::KeyCertSign => {
+            (CertificateError::UnknownIssuer, RefusalKind::KeyUsage)
+        }
         Fault::Key(_) => match whose {
-            Whose::Client => (CertificateError::InvalidPurpose, Reason::KeyUsage),
-            Whose::Issuer(_) | Whose::Ca(_) => (CertificateError::UnknownIssuer, Reason::KeyUsage),
+            Whose::Client => (CertificateError::InvalidPurpose, RefusalKind::KeyUsage),
+            Whose::Issuer(_) | Whose::Ca(_) => {
+                (CertificateError::UnknownIssuer, RefusalKind::KeyUsage)
+            }
         },
         Fault::NotForClients
         | Fault::CaAsClient
         | Fault::DigitalSignature
         | Fault::ClientAuth(
             ClientAuthUsage::Absent | ClientAuthUsage::NotListed | ClientAuthUsage::Listed,
-        ) => (CertificateError::InvalidPurpose, Reason::KeyUsage),
+        ) => (CertificateError::InvalidPurpose, RefusalKind::KeyUsage),
     }
 }
 

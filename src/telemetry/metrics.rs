@@ -18,7 +18,7 @@ use super::log::Lost;
 use super::process::Process;
 use super::states::States;
 use crate::config::LogFormat;
-use crate::event::Outcome;
+use crate::event::{Outcome, RefusalKind};
 use crate::identity::Validity;
 
 /// The media type of OpenMetrics 1.0 text.
@@ -70,6 +70,7 @@ pub struct RouteMetrics {
     pub(super) accepted: Counter,
     pub(super) open: Gauge,
     pub(super) closed: Vec<Counter>,
+    pub(super) refused: Vec<Counter>,
     pub(super) duration: Histogram,
     pub(super) to_target: Counter,
     pub(super) from_target: Counter,
@@ -246,6 +247,7 @@ struct Families {
     accepted: Family<Labels, Counter>,
     open: Family<Labels, Gauge>,
     closed: Family<Labels, Counter>,
+    refused: Family<Labels, Counter>,
     handshake: Family<Labels, Histogram, Buckets>,
     target_connect: Family<Labels, Histogram, Buckets>,
     duration: Family<Labels, Histogram, Buckets>,
@@ -278,6 +280,7 @@ impl Families {
             accepted: Family::default(),
             open: Family::default(),
             closed: Family::default(),
+            refused: Family::default(),
             handshake: Family::new_with_constructor(HANDSHAKE),
             target_connect: Family::new_with_constructor(CONNECT),
             duration: Family::new_with_constructor(CONNECTION),
@@ -298,6 +301,11 @@ impl Families {
             "connections_closed",
             "Connections ended, by outcome",
             families.closed.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Connections that were not admitted, by reason",
+            families.refused.clone(),
         );
         registry.register(
             "handshake_duration_seconds",
@@ -334,12 +342,17 @@ impl Families {
             self.closed
                 .get_or_create_owned(&with("outcome", outcome.as_str()))
         };
+        let refused = |kind: &RefusalKind| {
+            self.refused
+                .get_or_create_owned(&with("reason", kind.as_str()))
+        };
         RouteMetrics {
             name: Arc::clone(name),
             format,
             accepted: self.accepted.get_or_create_owned(&route),
             open: self.open.get_or_create_owned(&route),
             closed: Outcome::ALL.iter().map(closed).collect(),
+            refused: RefusalKind::ALL.iter().map(refused).collect(),
             handshake: self.handshake.get_or_create_owned(&route),
             target_connect: self.target_connect.get_or_create_owned(&route),
             duration: self.duration.get_or_create_owned(&route),
@@ -367,6 +380,12 @@ mod tests {
                 "portcullis_connections_closed_total{{route=\"default\",outcome=\"{}\"}} 0\n",
                 outcome.as_str()
             );
+            assert!(text.contains(&series), "{series} is missing from\n{text}");
+        }
+        for kind in RefusalKind::ALL {
+            let reason = kind.as_str();
+            let series =
+                format!("portcullis_refusals_total{{route=\"default\",reason=\"{reason}\"}} 0\n");
             assert!(text.contains(&series), "{series} is missing from\n{text}");
         }
         assert!(text.contains("# TYPE portcullis_connections_closed_total counter\n"));

@@ -182,6 +182,11 @@ impl Record {
         if let Some(counter) = self.route.closed.get(ended.outcome as usize) {
             counter.inc();
         }
+        if let Some(kind) = ended.refusal
+            && let Some(counter) = self.route.refused.get(kind as usize)
+        {
+            counter.inc();
+        }
         if enabled(ended.outcome) && self.is_written(ended.outcome) {
             let worth = match self.session {
                 Some(_) => Worth::Kept,
@@ -206,6 +211,9 @@ impl Record {
         line.str("route", &self.route.name);
         line.str("source", &self.source.to_string());
         line.str("outcome", ended.outcome.as_str());
+        if let Some(kind) = ended.refusal {
+            line.str("refusal", kind.as_str());
+        }
         line.str("reason", &ended.reason);
         if let Some(client) = &self.client {
             line.list("names", &client.display_names());

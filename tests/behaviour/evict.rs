@@ -357,7 +357,7 @@ fn a_client_whose_ca_goes_while_it_shakes_hands_reaches_nobody() {
     assert_eq!(bytes, b"");
     assert_ne!(ending, Ending::Clean);
     let record = mounted.gate.record();
-    assert_eq!(record["outcome"], "not_admitted", "{record}");
+    assert_eq!(record["refusal"], "unknown_issuer", "{record}");
     assert!(
         record["reason"]
             .as_str()

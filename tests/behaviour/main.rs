@@ -30,6 +30,7 @@ mod own;
 mod prometheus;
 mod proxy;
 mod record;
+mod refusals;
 mod relay;
 mod reload;
 mod resume;

@@ -179,6 +179,35 @@ fn no_sentence_has_a_librarys_words_in_it() {
 }
 
 #[test]
+fn a_failure_is_counted_as_what_it_is() {
+    for (error, kind) in [
+        (
+            CertificateError::BadSignature.into(),
+            RefusalKind::KeyNotProven,
+        ),
+        (
+            CertificateError::BadEncoding.into(),
+            RefusalKind::Unreadable,
+        ),
+        (
+            Error::AlertReceived(AlertDescription::CloseNotify),
+            RefusalKind::ClientLeft,
+        ),
+        (Error::FailedToGetRandomBytes, RefusalKind::GateFault),
+        (
+            PeerMisbehaved::InvalidKeyShare.into(),
+            RefusalKind::BrokenTls,
+        ),
+        (
+            InvalidMessage::HandshakePayloadTooLarge.into(),
+            RefusalKind::BrokenTls,
+        ),
+    ] {
+        assert_eq!(Failure::from(error).kind(), kind);
+    }
+}
+
+#[test]
 fn alerts_have_the_names_that_other_programs_show() {
     assert_eq!(alert_name(AlertDescription::UnknownCA), "unknown_ca");
     assert_eq!(

@@ -89,7 +89,7 @@ fn the_unit_tests_of_the_rules_feed_them_only_series_that_exist() {
                 "nobody tells {series}"
             );
             let series = Metrics::parse(&format!("{series} 0"));
-            for label in ["outcome", "result", "role"] {
+            for label in ["outcome", "reason", "result", "role"] {
                 let existing = gate.label_values(label);
                 let values = series.label_values(label);
                 assert!(
@@ -104,10 +104,11 @@ fn the_unit_tests_of_the_rules_feed_them_only_series_that_exist() {
 }
 
 #[test]
-fn rules_and_dashboard_know_every_outcome_they_ask_for() {
+fn rules_and_dashboard_know_every_outcome_and_reason_they_ask_for() {
     let exposition = metrics_of_the_gate();
     let gate = Metrics::parse(&exposition);
     let outcomes = gate.label_values("outcome");
+    let reasons = gate.label_values("reason");
     let rules = shipped();
     let asked = rules
         .iter()
@@ -115,18 +116,18 @@ fn rules_and_dashboard_know_every_outcome_they_ask_for() {
     let asked: Vec<_> = asked.chain(queries(&dashboard())).collect();
     let mut seen = 0;
     for query in &asked {
-        for (_, matcher) in query
-            .match_indices("outcome=")
-            .map(|(at, text)| query.split_at(at + text.len()))
-        {
-            let quoted = matcher
-                .trim_start_matches('~')
-                .split('"')
-                .nth(1)
-                .expect("a quoted value");
-            for outcome in quoted.split('|') {
-                assert!(outcomes.contains(&outcome), "{outcome}: {query}");
-                seen += 1;
+        for (label, known) in [("outcome", &outcomes), ("reason", &reasons)] {
+            let matchers = [format!("{label}="), format!("{label}!~")];
+            let matchers = matchers
+                .iter()
+                .flat_map(|matcher| query.match_indices(&**matcher));
+            for (at, _) in matchers {
+                let (_, matcher) = query.split_at(at);
+                let quoted = matcher.split('"').nth(1).expect("a quoted value");
+                for value in quoted.split('|') {
+                    assert!(known.contains(&value), "{value}: {query}");
+                    seen += 1;
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::judge::{Bundle, Chain, Entry, List, Lists, Reason, Refusal, StaleCrl, Trust, Why};
+use portcullis::judge::{Bundle, Chain, Entry, List, Lists, Refusal, StaleCrl, Trust, Why};
 use portcullis::policy::Allow;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
@@ -43,16 +43,17 @@ impl Verdict {
 }
 
 fn reason(refusal: &Refusal) -> &'static str {
-    match refusal.reason() {
-        Reason::UnknownIssuer => "UnknownIssuer",
-        Reason::Expired => "Expired",
-        Reason::Revoked => "Revoked",
-        Reason::StatusUnknown => "StatusUnknown",
-        Reason::ListStale => "ListStale",
-        Reason::KeyUsage => "KeyUsage",
-        Reason::Constraints => "Constraints",
-        Reason::Unreadable => "Unreadable",
-        Reason::NoRule => "NoRule",
+    match refusal.kind().as_str() {
+        "unknown_issuer" => "UnknownIssuer",
+        "expired" => "Expired",
+        "revoked" => "Revoked",
+        "status_unknown" => "StatusUnknown",
+        "list_stale" => "ListStale",
+        "key_usage" => "KeyUsage",
+        "constraints" => "Constraints",
+        "unreadable" => "Unreadable",
+        "no_rule" => "NoRule",
+        other => panic!("{other} is no verdict on a certificate"),
     }
 }
 
