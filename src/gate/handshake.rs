@@ -18,7 +18,7 @@ use super::gives_way;
 use super::records::{self, Records};
 use super::tls_error;
 use crate::event::{Ended, RefusalKind};
-use crate::judge::{Asked, Refusal, Verified};
+use crate::judge::{Asked, Refused, Verified};
 use crate::places::{Place, Places};
 use crate::trust::RouteTrust;
 
@@ -59,8 +59,8 @@ pub(super) enum Error {
     #[error("the connection broke during the handshake: {0}")]
     Io(#[source] io::Error),
     /// The client's certificate was refused; it was told by an alert.
-    #[error(transparent)]
-    Refused(Refusal),
+    #[error("{}", .0.refusal)]
+    Refused(Refused),
     /// TLS itself failed; the client was told by an alert.
     #[error("{0}")]
     Tls(tls_error::Failure),
@@ -83,7 +83,7 @@ impl Error {
     pub(super) fn ended(&self) -> Ended {
         let kind = match self {
             Self::Closed | Self::Io(_) => RefusalKind::ClientLeft,
-            Self::Refused(refusal) => refusal.kind(),
+            Self::Refused(refused) => refused.refusal.kind(),
             Self::Tls(failure) => failure.kind(),
             Self::TooLong => RefusalKind::OverLimit,
             Self::Unjudged | Self::Setup(_) => RefusalKind::GateFault,
@@ -122,12 +122,12 @@ where
                         facts,
                     })
                 }
-                Asked::Judged(Err(refusal)) => Err(Error::Refused(refusal)),
+                Asked::Judged(Err(refused)) => Err(Error::Refused(refused)),
                 Asked::Judged(Ok(_)) | Asked::Shown(_) | Asked::Nothing => Err(Error::Unjudged),
             }
         }
         Err(error) => match (error, asked) {
-            (Error::Tls(_), Asked::Judged(Err(refusal))) => Err(Error::Refused(refusal)),
+            (Error::Tls(_), Asked::Judged(Err(refused))) => Err(Error::Refused(refused)),
             (error, _) => Err(error),
         },
     }

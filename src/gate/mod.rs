@@ -197,15 +197,11 @@ impl Gate {
         };
         self.metrics.handshake(record.started().elapsed());
         result.map_err(|error| {
-            if let handshake::Error::Refused(refusal) = &error {
-                if refusal.follows_proof() {
-                    record.proved();
-                }
-                if let Some(client) = refusal.client() {
-                    record.verified(Arc::clone(client));
-                }
+            let ended = error.ended();
+            if let handshake::Error::Refused(refused) = error {
+                record.refused(refused);
             }
-            Over::lingering(error.ended())
+            Over::lingering(ended)
         })
     }
 

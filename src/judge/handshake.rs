@@ -16,6 +16,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use super::certificate::Certificate;
 use super::chain::Chain;
 use super::key::usable_key;
+use super::presented::Presented;
 use super::refusal::{Refusal, Whose, Why};
 use super::rules::{Fault, Said};
 use super::trust::{Trust, Verified};
@@ -31,7 +32,33 @@ pub enum Asked {
     /// It has shown certificates, and proved nothing.
     Shown(Shown),
     /// It has proved its key, or is refused without.
-    Judged(Result<Arc<Verified>, Refusal>),
+    Judged(Result<Arc<Verified>, Refused>),
+}
+
+/// A client that is refused in its handshake.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// What its certificate claims. Only of a client that has proved its key, and whose chain is not verified.
+    pub presented: Option<Presented>,
+}
+
+impl Refused {
+    fn unproved(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            presented: None,
+        }
+    }
+
+    fn proved(refusal: Refusal, certificate: &CertificateDer<'_>) -> Self {
+        let is_stranger = refusal.client().is_none();
+        Self {
+            refusal,
+            presented: is_stranger.then(|| Presented::of(certificate)),
+        }
+    }
 }
 
 /// Certificates whose key is not proved.
@@ -110,16 +137,19 @@ impl Verifier {
             }
         };
         let judged = match &proof {
-            Ok(_) => self.judge(shown),
+            Ok(_) => self
+                .judge(shown)
+                .map_err(|refusal| Refused::proved(refusal, certificate)),
             Err(_) => match unprovable(certificate) {
-                Some(refusal) => Err(refusal),
+                Some(refusal) => Err(Refused::unproved(refusal)),
                 None => {
                     LENT.set(Asked::Shown(shown));
                     return proof;
                 }
             },
         };
-        let error = judged.as_ref().err().map(Refusal::tls_error);
+        let error = judged.as_ref().err();
+        let error = error.map(|refused| refused.refusal.tls_error());
         LENT.set(Asked::Judged(judged));
         match error {
             Some(error) => Err(error.into()),
@@ -173,7 +203,7 @@ impl ClientCertVerifier for Verifier {
             }
             Err(refusal) => {
                 let error = refusal.tls_error();
-                LENT.set(Asked::Judged(Err(refusal)));
+                LENT.set(Asked::Judged(Err(Refused::unproved(refusal))));
                 Err(error.into())
             }
         }

@@ -4,7 +4,8 @@
 //! `explain` ask the same function, [`Trust::admit`]. From the bytes up: `der` and `certificate` read, `key` and
 //! `signature` know what keys can say, `rules` what RFC 5280 wants of one certificate; [`bundle`] has the CAs, [`list`],
 //! [`revocation`] and [`standing`] the lists; `chain` keeps what a client sent, `search` finds the ways from the bundle to
-//! it, `path` judges one of them, [`trust`] the client; [`refusal`] has the words, and [`handshake`] carries it all into
+//! it, `path` judges one of them, [`trust`] the client; [`refusal`] has the words, `presented`
+//! what a refused client claims to be, and [`handshake`] carries it all into
 //! TLS.
 
 pub mod bundle;
@@ -15,6 +16,7 @@ pub mod handshake;
 mod key;
 pub mod list;
 mod path;
+mod presented;
 pub mod refusal;
 pub mod revocation;
 mod rules;
@@ -29,9 +31,10 @@ mod tests;
 
 pub use self::bundle::{Bundle, Entry};
 pub use self::chain::Chain;
-pub use self::handshake::{Asked, Verifier};
+pub use self::handshake::{Asked, Refused, Verifier};
 pub use self::key::{USABLE, UnusableKey, usable_key};
 pub use self::list::{List, ListFault};
+pub use self::presented::Presented;
 pub use self::refusal::{Refusal, Unvouched, Whose, Why};
 pub use self::revocation::{Lists, StaleCrl, Unknown};
 pub use self::rules::Fault;

@@ -127,15 +127,6 @@ impl Refusal {
         }
     }
 
-    /// Whether the client has surely proved the key of what it showed. What can be seen without the proof says no.
-    pub fn follows_proof(&self) -> bool {
-        match self {
-            Self::Unvouched(_) | Self::NotAdmitted { .. } => true,
-            Self::Bad { why, .. } => !matches!(why, Why::Fault(_)),
-            Self::TooMany(_) | Self::Unreadable(_) => false,
-        }
-    }
-
     /// The alert by which the client hears of it (RFC 8446 section 6.2).
     pub fn alert(&self) -> AlertDescription {
         self.told().error.into()

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::event::{Ended, Outcome};
 use crate::identity::{Client, printable};
+use crate::judge::{Presented, Refused};
 use crate::policy::Admission;
 use crate::telemetry::RouteMetrics;
 use crate::telemetry::log::{self, Kind, Line, Worth};
@@ -21,9 +22,10 @@ pub struct Record {
     started: Instant,
     source: SocketAddr,
     generation: u64,
-    /// Somebody proved a key.
-    proved: bool,
+    /// Who proved a key and is verified.
     client: Option<Arc<Client>>,
+    /// Who proved a key, and is not.
+    presented: Option<Presented>,
     session: Option<Arc<Session>>,
     closed: bool,
 }
@@ -134,8 +136,8 @@ impl Record {
             started: Instant::now(),
             source,
             generation: 0,
-            proved: false,
             client: None,
+            presented: None,
             session: None,
             closed: false,
         }
@@ -151,14 +153,16 @@ impl Record {
         self.generation = generation;
     }
 
-    /// Notes that the client proved the key of its certificate, whatever that is worth.
-    pub fn proved(&mut self) {
-        self.proved = true;
+    /// Notes who was refused in the handshake, as far as that is known.
+    pub fn refused(&mut self, refused: Refused) {
+        if let Some(client) = refused.refusal.client() {
+            self.verified(Arc::clone(client));
+        }
+        self.presented = refused.presented;
     }
 
     /// Notes whose certificate was verified, admitted or not.
     pub fn verified(&mut self, client: Arc<Client>) {
-        self.proved = true;
         self.client = Some(client);
     }
 
@@ -199,7 +203,8 @@ impl Record {
     /// To have a key proved costs a stranger as much as the gate, and an expired client must not be lost among those who
     /// knock only.
     fn is_written(&self, outcome: Outcome) -> bool {
-        self.proved
+        self.client.is_some()
+            || self.presented.is_some()
             || log::lets(&Kind {
                 route: &self.route.name,
                 outcome,
@@ -218,6 +223,8 @@ impl Record {
         if let Some(client) = &self.client {
             line.list("names", &client.display_names());
             line.str("serial", client.serial());
+        } else if let Some(presented) = &self.presented {
+            line.list("presented", presented.claims());
         }
         let (mut to_target, mut from_target) = (0, 0);
         if let Some(session) = &self.session {

@@ -4,12 +4,19 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use rcgen::{KeyPair, date_time_ymd};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{AlertDescription, ClientConfig};
+use serde_json::Value;
 
-use crate::support::client::{Ending, Offer};
+use crate::support::client::{Connection, Ending, Offer};
 use crate::support::gate::{Gate, Setup};
-use crate::support::peers::{Input, curl, run};
+use crate::support::peers::{Input, curl, openssl, run};
 use crate::support::pki::{Authority, Credentials, Pki, client_params, dns, server_params, write};
 use crate::support::target;
 
@@ -175,4 +182,82 @@ fn an_admitted_client_is_no_refusal_however_it_ends() {
     assert_eq!(record["outcome"], "target_unreachable");
     assert!(record.get("refusal").is_none(), "{record}");
     assert_eq!(gate.metrics().value("portcullis_refusals_total", &[]), 0.0);
+}
+
+#[test]
+fn a_client_that_proved_its_key_and_is_refused_is_shown_as_it_presents_itself() {
+    let pki = Pki::shared();
+    let target = target::echo();
+    let gate = Setup::to(&pki, &target.flag())
+        .flag("--allow-dns", "prometheus.test")
+        .start();
+    let refused = [stranger(&pki), expired(&pki), pki.forge(&server_params())];
+    for credentials in &refused {
+        credentials.connect(gate.address()).ending();
+    }
+    for (record, credentials) in gate.records(3).iter().zip(&refused) {
+        let cert = credentials.cert();
+        let asked = |what| {
+            let cert = cert.to_str().expect("a UTF-8 path");
+            let options = ["x509", "-in", cert, "-noout", "-nameopt", "RFC2253", what];
+            let told = openssl(&options);
+            told.split_once('=')
+                .expect("a name and a value")
+                .1
+                .trim()
+                .to_owned()
+        };
+        let presented: Vec<_> = record["presented"].as_array().expect("a list").to_vec();
+        let has = |claim: String| presented.contains(&Value::String(claim));
+        assert!(has(format!("issuer:{}", asked("-issuer"))), "{record}");
+        assert!(
+            has(format!("serial:{}", asked("-serial").to_lowercase())),
+            "{record}"
+        );
+        for verified in ["names", "serial"] {
+            assert!(record.get(verified).is_none(), "{record}");
+        }
+    }
+    let records = gate.records(3);
+    assert!(
+        records[1]["presented"]
+            .to_string()
+            .contains("dns:prometheus.test"),
+        "{records:#?}"
+    );
+    pki.client("stranger").connect(gate.address()).ending();
+    let verified = gate.records(4).remove(3);
+    assert_eq!(verified["names"][0], "dns:stranger.test");
+    assert!(verified.get("presented").is_none(), "{verified}");
+}
+
+fn with_another_key(shown: &Credentials) -> Arc<ClientConfig> {
+    let chain = CertificateDer::pem_file_iter(shown.cert()).expect("a chain");
+    let chain = chain.collect::<Result<_, _>>().expect("a readable chain");
+    let key = KeyPair::generate().expect("a key").serialize_der();
+    let key = any_supported_type(&PrivatePkcs8KeyDer::from(key).into()).expect("a key for TLS");
+    let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+    let mut config = Arc::unwrap_or_clone(Offer::of(shown, &shown.ca()).config());
+    config.client_auth_cert_resolver = Arc::new(resolver);
+    Arc::new(config)
+}
+
+/// Whoever shows a certificate of somebody else puts no name into the log.
+#[test]
+fn a_client_without_the_key_is_not_shown() {
+    let pki = Pki::shared();
+    let target = target::echo();
+    let gate = Setup::open_to(&pki, &target).start();
+    for shown in [pki.client("prometheus"), expired(&pki), stranger(&pki)] {
+        let refused = Connection::open(gate.address(), with_another_key(&shown))
+            .map(|mut client| client.ending());
+        assert_eq!(refused, Ok(Ending::Alert(AlertDescription::DecryptError)));
+    }
+    for record in gate.records(3) {
+        assert_eq!(record["refusal"], "key_not_proven", "{record}");
+        for named in ["presented", "names", "serial"] {
+            assert!(record.get(named).is_none(), "{record}");
+        }
+    }
+    assert_eq!(refusals(&gate, "key_not_proven"), 3.0);
 }
