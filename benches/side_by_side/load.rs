@@ -168,7 +168,11 @@ impl Connection {
             tls.send_close_notify();
             Stream::new(&mut **tls, &mut self.socket).flush()?;
         }
-        self.socket.shutdown(Shutdown::Write)?;
+        match self.socket.shutdown(Shutdown::Write) {
+            // It is gone already: the answer was taken before.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
+            ended => ended?,
+        }
         // The content no longer matters, nor whether the other side was quicker to close.
         while matches!(self.socket.read(&mut buffer.wire), Ok(1..)) {}
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use crate::floor::Floor;
@@ -135,6 +135,8 @@ pub(crate) fn interleave<const N: usize>(
     pace: Pace,
     mut measure: impl FnMut(&Relay, Duration) -> Result<[f64; N]>,
 ) -> Result<()> {
+    let mut measure =
+        |relay: &Relay, time| measure(relay, time).with_context(|| relay.label.clone());
     for relay in relays {
         measure(relay, pace.round / 4)?;
     }
