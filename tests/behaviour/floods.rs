@@ -21,9 +21,12 @@ const ROUND_TRIP: Duration = Duration::from_millis(100);
 /// How many connections have to give way while one such flight is: all handshakes that may be unfinished, several times.
 const TURNED_OVER: f64 = 4.0 * 256.0;
 
-/// Sockets that may be open beside unfinished handshakes: one that each of two workers has just accepted, a session and
-/// one that is being closed.
-const BESIDE: f64 = 4.0;
+/// The clients from far away, one after the other.
+const CLIENTS: usize = 5;
+
+/// Sockets that may be open beside unfinished handshakes: what each of two workers has just accepted, and the clients
+/// that got in, though most have left by then.
+const BESIDE: f64 = 2.0 + CLIENTS as f64;
 
 /// Connects as fast as it can, a source after the other, says nothing, and holds on to the newest; ends when dropped.
 struct Flood {
@@ -111,7 +114,7 @@ fn slow_clients_get_in_beside(sources: Vec<Ipv4Addr>) {
     let config = Offer::of(&client, &ca).config();
     let _flood = Flood::start(gate.address(), sources);
     under_way();
-    for _ in 0..5 {
+    for _ in 0..CLIENTS {
         let socket = connect_from(Ipv4Addr::new(127, 0, 0, 2), &gate);
         let config = Arc::clone(&config);
         Connection::over_a_long_way(socket, config, under_way).prove_admitted();
