@@ -9,8 +9,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SanType,
 };
-use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, KeyLog, SupportedCipherSuite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -30,14 +31,14 @@ const IDLE: Duration = Duration::from_secs(600);
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-struct Pki {
+pub(in crate::gate) struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Side for DuplexStream {}
 
 impl Pki {
-    fn new() -> Self {
+    pub(in crate::gate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self {
@@ -61,30 +62,50 @@ impl Pki {
         )
     }
 
-    fn route(&self) -> RouteTrust {
+    pub(in crate::gate) fn route(&self) -> RouteTrust {
         let (certificate, key) = self.issue("gate", ExtendedKeyUsagePurpose::ServerAuth);
         let allow = Allow::rules([Rule::dns("prometheus").unwrap()]).unwrap();
         RouteTrust::for_tests(self.ca.der(), certificate, key, allow)
     }
 
     fn client(&self, name: Option<&str>) -> TlsConnector {
+        Arc::new(self.offering(name, &provider().cipher_suites, 0)).into()
+    }
+
+    /// A client of these cipher suites, and so of their version of TLS, that shows so many bytes of something else behind
+    /// its certificate.
+    pub(in crate::gate) fn offering(
+        &self,
+        name: Option<&str>,
+        suites: &[SupportedCipherSuite],
+        filler: usize,
+    ) -> ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.ca.der().clone()).unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
-            .with_safe_default_protocol_versions()
+        let mut provider = (**provider()).clone();
+        provider.cipher_suites = suites.to_vec();
+        let versions: Vec<_> = [&TLS13, &TLS12]
+            .into_iter()
+            .filter(|version| {
+                let mut suites = provider.cipher_suites.iter();
+                suites.any(|suite| suite.version() == *version)
+            })
+            .collect();
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&versions)
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match name {
             Some(name) => {
                 let (certificate, key) = self.issue(name, ExtendedKeyUsagePurpose::ClientAuth);
-                builder
-                    .with_client_auth_cert(vec![certificate], key)
-                    .unwrap()
+                let mut chain = vec![certificate];
+                chain.extend((filler > 0).then(|| vec![0; filler].into()));
+                builder.with_client_auth_cert(chain, key).unwrap()
             }
             None => builder.with_no_client_auth(),
         };
         config.enable_secret_extraction = true;
-        Arc::new(config).into()
+        config
     }
 }
 
@@ -100,17 +121,37 @@ pub(in crate::gate) async fn handshaken(
     width: usize,
 ) -> (TlsStream<DuplexStream>, DuplexStream, Authenticated) {
     let pki = Pki::new();
+    let client = pki.client(Some("prometheus"));
+    shake(&pki, client, width).await
+}
+
+/// The same with one cipher suite, and so with its version of TLS; the client tells its secrets.
+pub(in crate::gate) async fn handshaken_with(
+    suite: SupportedCipherSuite,
+    secrets: Arc<dyn KeyLog>,
+) -> (TlsStream<DuplexStream>, DuplexStream, Authenticated) {
+    let pki = Pki::new();
+    let mut client = pki.offering(Some("prometheus"), &[suite], 0);
+    client.key_log = secrets;
+    shake(&pki, Arc::new(client).into(), 64 * 1024).await
+}
+
+async fn shake(
+    pki: &Pki,
+    client: TlsConnector,
+    width: usize,
+) -> (TlsStream<DuplexStream>, DuplexStream, Authenticated) {
     let (near, mut far) = duplex(width);
     let route = pki.route();
     let (client, gate) = tokio::join!(
-        connect(pki.client(Some("prometheus")), near),
+        connect(client, near),
         handshake::run(&mut far, HERE, &route, long())
     );
     (client, far, gate.expect("the client is admissible"))
 }
 
 /// Places for handshakes that send much.
-fn long() -> &'static Places {
+pub(in crate::gate) fn long() -> &'static Places {
     static PLACES: LazyLock<Places> = LazyLock::new(|| Places::new(NonZeroU32::MAX));
     &PLACES
 }

@@ -276,49 +276,77 @@ fn unproven(why: &CertificateError) -> &'static str {
     }
 }
 
-/// The name of an alert in RFC 8446 section 6 and the registry that it began, which is what other programs show.
-pub(crate) fn alert_name(alert: AlertDescription) -> String {
-    const NAMES: [(u8, &str); 36] = [
-        (0, "close_notify"),
-        (10, "unexpected_message"),
-        (20, "bad_record_mac"),
-        (21, "decryption_failed"),
-        (22, "record_overflow"),
-        (30, "decompression_failure"),
-        (40, "handshake_failure"),
-        (41, "no_certificate"),
-        (42, "bad_certificate"),
-        (43, "unsupported_certificate"),
-        (44, "certificate_revoked"),
-        (45, "certificate_expired"),
-        (46, "certificate_unknown"),
-        (47, "illegal_parameter"),
-        (48, "unknown_ca"),
-        (49, "access_denied"),
-        (50, "decode_error"),
-        (51, "decrypt_error"),
-        (52, "too_many_cids_requested"),
-        (60, "export_restriction"),
-        (70, "protocol_version"),
-        (71, "insufficient_security"),
-        (80, "internal_error"),
-        (86, "inappropriate_fallback"),
-        (90, "user_canceled"),
-        (100, "no_renegotiation"),
-        (109, "missing_extension"),
-        (110, "unsupported_extension"),
-        (111, "certificate_unobtainable"),
-        (112, "unrecognized_name"),
-        (113, "bad_certificate_status_response"),
-        (114, "bad_certificate_hash_value"),
-        (115, "unknown_psk_identity"),
-        (116, "certificate_required"),
-        (120, "no_application_protocol"),
-        (121, "ech_required"),
-    ];
+/// A number, its name, and what a record says of a session that a client ended with it.
+type Alert = (u8, &'static str, &'static str);
+
+macro_rules! alerts {
+    ($($number:literal $name:literal)*) => {
+        [$((
+            $number,
+            $name,
+            concat!("the client ended TLS with the alert ", $name, " (", $number, ")"),
+        )),*]
+    };
+}
+
+/// RFC 8446 section 6 and the registry that it began.
+const ALERTS: [Alert; 36] = alerts! {
+    0 "close_notify"
+    10 "unexpected_message"
+    20 "bad_record_mac"
+    21 "decryption_failed"
+    22 "record_overflow"
+    30 "decompression_failure"
+    40 "handshake_failure"
+    41 "no_certificate"
+    42 "bad_certificate"
+    43 "unsupported_certificate"
+    44 "certificate_revoked"
+    45 "certificate_expired"
+    46 "certificate_unknown"
+    47 "illegal_parameter"
+    48 "unknown_ca"
+    49 "access_denied"
+    50 "decode_error"
+    51 "decrypt_error"
+    52 "too_many_cids_requested"
+    60 "export_restriction"
+    70 "protocol_version"
+    71 "insufficient_security"
+    80 "internal_error"
+    86 "inappropriate_fallback"
+    90 "user_canceled"
+    100 "no_renegotiation"
+    109 "missing_extension"
+    110 "unsupported_extension"
+    111 "certificate_unobtainable"
+    112 "unrecognized_name"
+    113 "bad_certificate_status_response"
+    114 "bad_certificate_hash_value"
+    115 "unknown_psk_identity"
+    116 "certificate_required"
+    120 "no_application_protocol"
+    121 "ech_required"
+};
+
+fn known(alert: AlertDescription) -> Option<&'static Alert> {
     let number = u8::from(alert);
-    let named = NAMES.iter().find(|(known, _)| *known == number);
-    named.map_or("without a name".to_owned(), |(_, name)| (*name).to_owned())
+    ALERTS.iter().find(|(known, ..)| *known == number)
+}
+
+/// The name of an alert, which is what other programs show.
+pub(crate) fn alert_name(alert: AlertDescription) -> String {
+    known(alert).map_or("without a name".to_owned(), |(_, name, _)| {
+        (*name).to_owned()
+    })
+}
+
+/// Why a session is over whose client sent this alert.
+pub(super) fn ended_by(alert: AlertDescription) -> &'static str {
+    known(alert).map_or(
+        "the client ended TLS with an alert that has no name",
+        |(.., why)| why,
+    )
 }
 
 #[cfg(test)]

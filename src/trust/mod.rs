@@ -239,7 +239,7 @@ impl RouteTrust {
             &Arc::new(allow),
             &[],
             &Arc::new(OneCertificate(Arc::new(key))),
-            TlsVersion::V1_3,
+            TlsVersion::V1_2,
         )
     }
 }

@@ -396,6 +396,47 @@ fn tls_1_2_is_relayed_as_faithfully() {
 }
 
 #[test]
+fn a_client_that_breaks_tls_hears_the_alert_for_it_though_it_has_said_more() {
+    use rustls::AlertDescription::{BadRecordMac, RecordOverflow, UnexpectedMessage};
+    type Change = fn(&mut Vec<u8>);
+    let pki = Pki::shared();
+    let target = target::echo();
+    let gate = Setup::open_to(&pki, &target)
+        .flag("--tls-min", "1.2")
+        .start();
+    let (client, ca) = (pki.client("broken"), pki.ca());
+    let changes: [(Change, _, _); 3] = [
+        (|sent| sent[9] ^= 1, BadRecordMac, "is not authentic"),
+        (
+            |sent| sent[3] = 0xff,
+            RecordOverflow,
+            "is longer than any may be",
+        ),
+        (|sent| sent[0] = 99, UnexpectedMessage, "is of a type"),
+    ];
+    let mut count = 0;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (change, alert, reason) in changes {
+            let offer = Offer {
+                version,
+                ..Offer::of(&client, &ca)
+            };
+            let mut connection = offer.connect(gate.address()).expect("a handshake");
+            connection.prove_admitted();
+            // What a socket holds unread when it is closed makes a reset of the end.
+            connection.send_changed(&pattern(1 << 15, 7), change);
+            assert_eq!(connection.ending(), Ending::Alert(alert), "{version:?}");
+            assert_eq!(target.result(), Ended::Reset);
+            count += 1;
+            let record = gate.records(count).remove(count - 1);
+            assert_eq!(record["outcome"], "io_error", "{record}");
+            let why = record["reason"].as_str().expect("a reason");
+            assert!(why.contains(reason), "{version:?}: {why}");
+        }
+    }
+}
+
+#[test]
 fn both_address_families_reach_a_dual_stack_listener_and_are_shown_as_they_are() {
     let pki = Pki::shared();
     let target = target::echo();

@@ -280,6 +280,18 @@ impl Connection {
         self.try_send(bytes).expect("the gate reads");
     }
 
+    /// Sends the records of these bytes after something has happened to them on the way.
+    pub(crate) fn send_changed(&mut self, bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+        let (tls, socket) = (&mut self.stream.conn, &mut self.stream.sock);
+        tls.writer().write_all(bytes).expect("it fits");
+        let mut records = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut records).expect("a vector takes all");
+        }
+        change(&mut records);
+        socket.write_all(&records).expect("the gate reads");
+    }
+
     /// Sends zeros until nothing more fits, or a gibibyte; returns how many were taken.
     pub(crate) fn send_until_blocked(&mut self) -> usize {
         let socket = &self.stream.sock;

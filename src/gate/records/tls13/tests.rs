@@ -1,72 +1,22 @@
-//! Our records against rustls' client, and (`forged`) against records that no decent client sends.
+//! Our records against rustls' client, and (`forged`, `model`) against records that no decent client sends.
 
 mod forged;
+mod model;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 
 use proptest::prelude::*;
 use rustls::ClientConnection;
 
-use super::super::{Protection, RECORD, Records};
 use super::*;
-use crate::gate::tests::handshaken;
-
-/// Both ends of one connection after the handshake.
-fn connected() -> (ClientConnection, Records) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let (client, _, gate) = runtime.block_on(handshaken(64 * 1024));
-    (client.into_inner().1, gate.records)
-}
+use crate::gate::records::tests::{bytes, connected, decrypt, encrypt, read, sent};
+use crate::gate::records::{FATAL, FRUITLESS, Protection, RECORD, Records, WARNING};
 
 fn ours(records: &mut Records) -> &mut Tls13 {
     match &mut records.protection {
         Protection::Tls13(tls) => tls,
         Protection::Tls12(_) => panic!("TLS 1.3 was negotiated"),
     }
-}
-
-/// What the client has to send.
-fn sent(client: &mut ClientConnection) -> Vec<u8> {
-    let mut wire = Vec::new();
-    while client.wants_write() {
-        client.write_tls(&mut wire).unwrap();
-    }
-    wire
-}
-
-fn decrypt(records: &mut Records, wire: &[u8]) -> (Vec<u8>, Incoming, Vec<u8>) {
-    let mut input = records.incomplete().to_vec();
-    input.extend_from_slice(wire);
-    let (mut plaintext, mut answer) = (vec![0; input.len()], Vec::new());
-    let (length, end) = records.decrypt(&mut input, &mut plaintext, &mut answer);
-    plaintext.truncate(length);
-    (plaintext, end, answer)
-}
-
-fn encrypt(records: &mut Records, plaintext: &[u8]) -> Vec<u8> {
-    let mut wire = vec![0; plaintext.len() + 4096];
-    let length = records.encrypt(plaintext, &mut wire, &mut Vec::new());
-    wire.truncate(length.expect("TLS is open"));
-    wire
-}
-
-fn read(client: &mut ClientConnection, mut wire: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-    let mut plaintext = Vec::new();
-    while !wire.is_empty() {
-        client.read_tls(&mut wire).unwrap();
-        let ready = client.process_new_packets()?.plaintext_bytes_to_read();
-        let start = plaintext.len();
-        plaintext.resize(start + ready, 0);
-        client.reader().read_exact(&mut plaintext[start..]).unwrap();
-    }
-    Ok(plaintext)
-}
-
-fn bytes(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
 }
 
 #[test]
@@ -116,16 +66,14 @@ fn a_key_is_replaced_before_it_has_sealed_too_much() {
 }
 
 #[test]
-fn the_last_nonce_is_not_followed_by_the_first() {
+fn nothing_is_sealed_after_the_last_number() {
     let (_, mut gate) = connected();
-    ours(&mut gate).write.sequence = u64::MAX;
-    let key = &mut ours(&mut gate).write;
-    let mut record = [0; 64];
-    assert_eq!(
-        key.seal(ContentType::ApplicationData, b"x", &mut record),
-        None
-    );
-    assert_eq!(key.sequence, u64::MAX);
+    ours(&mut gate).records_per_key = u64::MAX;
+    ours(&mut gate).write.sequence = u64::MAX - 1;
+    let mut wire = vec![0; 4096];
+    assert!(gate.encrypt(b"x", &mut wire, &mut Vec::new()).is_some());
+    assert_eq!(gate.encrypt(b"x", &mut wire, &mut Vec::new()), None);
+    assert!(!gate.close_notify(&mut Vec::new()));
 }
 
 #[test]
@@ -150,18 +98,18 @@ fn close_notify_ends_a_direction_and_what_follows_is_ignored() {
 fn new_keys_without_data_are_taken_for_an_attack() {
     let (mut client, mut gate) = connected();
     let mut end = Incoming::Open;
-    for _ in 0..KEY_UPDATES {
+    for _ in 0..FRUITLESS {
         client.refresh_traffic_keys().unwrap();
         end = decrypt(&mut gate, &sent(&mut client)).1;
         assert_eq!(end, Incoming::Open);
     }
     client.writer().write_all(b"data makes it good").unwrap();
     decrypt(&mut gate, &sent(&mut client));
-    for _ in 0..=KEY_UPDATES {
+    for _ in 0..=FRUITLESS {
         client.refresh_traffic_keys().unwrap();
         end = decrypt(&mut gate, &sent(&mut client)).1;
     }
-    assert_eq!(end, Incoming::Broken("the client broke TLS"));
+    assert_eq!(end, Incoming::Broken(Fault::FRUITLESS.why));
 }
 
 proptest! {

@@ -3,13 +3,13 @@
 use super::*;
 
 /// A client that seals whatever it likes, with the keys that were negotiated.
-struct Forger {
+pub(super) struct Forger {
     read: Direction,
-    write: Direction,
+    pub(super) write: Direction,
 }
 
 impl Forger {
-    fn new(client: ClientConnection) -> Self {
+    pub(super) fn new(client: ClientConnection) -> Self {
         let ExtractedSecrets { tx, rx } = client.dangerous_extract_secrets().unwrap();
         Self {
             read: Direction::new(rx).unwrap(),
@@ -17,19 +17,21 @@ impl Forger {
         }
     }
 
-    fn seal(&mut self, kind: ContentType, content: &[u8]) -> Vec<u8> {
+    pub(super) fn seal(&mut self, kind: ContentType, content: &[u8]) -> Vec<u8> {
         let mut record = vec![0; HEADER + content.len() + 1 + TAG];
-        let length = self.write.seal(kind, content, &mut record).unwrap();
-        assert_eq!(length, record.len());
+        let length = seal(&mut self.write, kind, content, &mut record);
+        assert_eq!(length, Some(record.len()));
         record
     }
 
     /// The alert that the gate answered with, and nothing else.
-    fn hear(&mut self, answer: &[u8]) -> AlertDescription {
-        let (header, sealed) = answer.split_first_chunk().expect("an answer");
+    pub(super) fn hear(&mut self, answer: &[u8]) -> AlertDescription {
+        let (header, sealed) = answer.split_first_chunk::<HEADER>().expect("an answer");
         let (ciphertext, tag) = sealed.split_last_chunk().expect("a record");
         let mut inner = vec![0; ciphertext.len()];
-        let opened = self.read.open(header, ciphertext, tag, &mut inner);
+        let opened = self
+            .read
+            .open(&[], |_| *header, (ciphertext, tag), &mut inner);
         opened.expect("it is authentic");
         assert_eq!((inner[0], inner[2]), (FATAL, ContentType::Alert.into()));
         AlertDescription::from(inner[1])
@@ -65,115 +67,144 @@ fn a_fatal_alert_is_no_clean_end_and_gets_no_answer() {
     let alert = [FATAL, AlertDescription::InternalError.into()];
     let record = Forger::new(client).seal(ContentType::Alert, &alert);
     let (data, end, answer) = decrypt(&mut gate, &record);
-    let why = "the client ended TLS with an alert";
+    let why = "the client ended TLS with the alert internal_error (80)";
     assert_eq!((data, end, answer), (vec![], Incoming::Broken(why), vec![]));
 }
 
-/// What came before counts, the record itself does not, and the client hears why.
-fn refused(
+/// What came before counts, the records themselves do not, and the client hears why.
+fn assert_refused(
     what: &str,
-    client: ClientConnection,
-    gate: &mut Records,
-    record: impl FnOnce(&mut Forger) -> Vec<u8>,
-) -> AlertDescription {
+    (client, mut gate): (ClientConnection, Records),
+    records: impl FnOnce(&mut Forger) -> Vec<u8>,
+    fault: Fault,
+) {
     let mut client = Forger::new(client);
     let mut wire = client.seal(ContentType::ApplicationData, b"before");
-    wire.extend(record(&mut client));
-    let (data, end, answer) = decrypt(gate, &wire);
+    wire.extend(records(&mut client));
+    wire.extend(client.seal(ContentType::ApplicationData, b"after"));
+    let (data, end, answer) = decrypt(&mut gate, &wire);
     assert_eq!(data, b"before", "{what}");
-    assert_eq!(end, Incoming::Broken("the client broke TLS"), "{what}");
-    client.hear(&answer)
+    assert_eq!(end, Incoming::Broken(fault.why), "{what}");
+    assert_eq!(client.hear(&answer), fault.alert, "{what}");
 }
 
 #[test]
 fn a_message_that_no_client_may_send_ends_the_connection() {
-    use AlertDescription::{DecodeError, IllegalParameter, RecordOverflow, UnexpectedMessage};
-    let handshake = ContentType::Handshake;
+    use ContentType as Is;
     let too_long = vec![1; FRAGMENT + 1];
-    for (what, kind, content, alert) in [
-        (
-            "nothing but padding",
-            ContentType::from(0),
-            &[0; 9][..],
-            UnexpectedMessage,
-        ),
-        (
-            "an unknown type",
-            ContentType::from(99),
-            b"x",
-            UnexpectedMessage,
-        ),
+    let refused: &[(&str, Is, &[u8], Fault)] = &[
+        ("nothing but padding", Is::from(0), &[0; 9], Fault::EMPTY),
+        ("an unknown type", Is::from(99), b"x", Fault::TYPE),
         (
             "a change of cipher",
-            ContentType::ChangeCipherSpec,
+            Is::ChangeCipherSpec,
             &[1],
-            UnexpectedMessage,
+            Fault::TYPE,
         ),
-        ("an empty handshake", handshake, &[], UnexpectedMessage),
+        ("a heartbeat", Is::Heartbeat, &[1, 0, 0], Fault::TYPE),
+        ("an empty handshake", Is::Handshake, &[], Fault::EMPTY),
         (
             "a finished",
-            handshake,
+            Is::Handshake,
             &[20, 0, 0, 1, 0],
-            UnexpectedMessage,
+            Fault::MESSAGE,
         ),
-        ("half a key update", handshake, &[24, 0], UnexpectedMessage),
+        (
+            "the first byte of a hello",
+            Is::Handshake,
+            &[1],
+            Fault::MESSAGE,
+        ),
         (
             "more behind a key update",
-            handshake,
+            Is::Handshake,
             &[24, 0, 0, 1, 0, 24],
-            UnexpectedMessage,
+            Fault::BEHIND,
         ),
         (
             "a key update of two bytes",
-            handshake,
+            Is::Handshake,
             &[24, 0, 0, 2, 0, 0],
-            UnexpectedMessage,
+            Fault::UNREADABLE,
+        ),
+        (
+            "a key update of many bytes, cut",
+            Is::Handshake,
+            &[24, 1],
+            Fault::UNREADABLE,
         ),
         (
             "an unknown request",
-            handshake,
+            Is::Handshake,
             &[24, 0, 0, 1, 2],
-            IllegalParameter,
+            Fault::REQUEST,
         ),
-        ("half an alert", ContentType::Alert, &[1], DecodeError),
-        (
-            "two alerts",
-            ContentType::Alert,
-            &[1, 90, 1, 90],
-            DecodeError,
-        ),
+        ("an empty alert", Is::Alert, &[], Fault::EMPTY),
+        ("half an alert", Is::Alert, &[1], Fault::ALERT),
+        ("two alerts", Is::Alert, &[1, 90, 1, 90], Fault::ALERT),
         (
             "too much in one record",
-            ContentType::ApplicationData,
+            Is::ApplicationData,
             &too_long,
-            RecordOverflow,
+            Fault::TOO_LONG,
         ),
-    ] {
-        let (client, mut gate) = connected();
-        let told = refused(what, client, &mut gate, |client| client.seal(kind, content));
-        assert_eq!(told, alert, "{what}");
+    ];
+    for &(what, kind, content, fault) in refused {
+        assert_refused(
+            what,
+            connected(),
+            |client| client.seal(kind, content),
+            fault,
+        );
+    }
+}
+
+#[test]
+fn nothing_may_come_between_the_pieces_of_a_key_update() {
+    use ContentType as Is;
+    let refused: &[(&str, Is, &[u8], Fault)] = &[
+        ("data", Is::ApplicationData, b"data", Fault::BETWEEN),
+        ("no data", Is::ApplicationData, b"", Fault::BETWEEN),
+        ("an alert", Is::Alert, &[WARNING, 90], Fault::BETWEEN),
+        ("an end", Is::Alert, &[WARNING, 0], Fault::BETWEEN),
+        ("an empty piece", Is::Handshake, b"", Fault::EMPTY),
+        ("padding", Is::from(0), &[0; 9], Fault::EMPTY),
+        (
+            "the beginning of another",
+            Is::Handshake,
+            &[24],
+            Fault::UNREADABLE,
+        ),
+        (
+            "more than the rest",
+            Is::Handshake,
+            &[0, 0, 1, 0, 24],
+            Fault::BEHIND,
+        ),
+    ];
+    for &(what, kind, content, fault) in refused {
+        let records = |client: &mut Forger| {
+            let first = client.seal(Is::Handshake, &[24]);
+            [first, client.seal(kind, content)].concat()
+        };
+        assert_refused(what, connected(), records, fault);
     }
 }
 
 #[test]
 fn a_record_that_was_tampered_with_ends_the_connection() {
-    use AlertDescription::{BadRecordMac, RecordOverflow, UnexpectedMessage};
     type Tamper = fn(&mut Vec<u8>);
-    for (what, tamper, alert) in [
-        (
-            "its type",
-            (|record| record[0] = 22) as Tamper,
-            UnexpectedMessage,
-        ),
+    let refused: &[(&str, Tamper, Fault)] = &[
+        ("its type", |record| record[0] = 22, Fault::TYPE),
         (
             "its version, which is authenticated",
             |record| record[2] = 1,
-            BadRecordMac,
+            Fault::NOT_AUTHENTIC,
         ),
         (
             "its length, too short for a tag",
             |record| record[4] = 15,
-            BadRecordMac,
+            Fault::NOT_AUTHENTIC,
         ),
         (
             "its length, by one",
@@ -181,27 +212,31 @@ fn a_record_that_was_tampered_with_ends_the_connection() {
                 record[4] -= 1;
                 record.pop();
             },
-            BadRecordMac,
+            Fault::NOT_AUTHENTIC,
         ),
         (
             "its length, beyond all limits",
             |record| record[3] = 0x41,
-            RecordOverflow,
+            Fault::TOO_LONG,
         ),
-        ("its content", |record| record[HEADER] ^= 1, BadRecordMac),
+        (
+            "its content",
+            |record| record[HEADER] ^= 1,
+            Fault::NOT_AUTHENTIC,
+        ),
         (
             "its tag",
             |record| *record.last_mut().unwrap() ^= 0x80,
-            BadRecordMac,
+            Fault::NOT_AUTHENTIC,
         ),
-    ] {
-        let (client, mut gate) = connected();
-        let told = refused(what, client, &mut gate, |client| {
+    ];
+    for &(what, tamper, fault) in refused {
+        let record = |client: &mut Forger| {
             let mut record = client.seal(ContentType::ApplicationData, b"data");
             tamper(&mut record);
             record
-        });
-        assert_eq!(told, alert, "{what}");
+        };
+        assert_refused(what, connected(), record, fault);
     }
 }
 
@@ -220,7 +255,7 @@ fn a_record_counts_once_and_in_its_place() {
         let sequence = ours(&mut gate).read.sequence;
         let (data, end, answer) = decrypt(&mut gate, record);
         assert!(data.is_empty(), "{what}");
-        assert_eq!(end, Incoming::Broken("the client broke TLS"), "{what}");
+        assert_eq!(end, Incoming::Broken(Fault::NOT_AUTHENTIC.why), "{what}");
         assert_eq!(
             client.hear(&answer),
             AlertDescription::BadRecordMac,
