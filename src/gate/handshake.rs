@@ -15,7 +15,7 @@ use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::gives_way;
-use super::records::{self, Records};
+use super::records::{self, HEADER, Records};
 use super::tls_error;
 use crate::event::{Ended, RefusalKind};
 use crate::judge::{Asked, Refused, Verified};
@@ -28,6 +28,8 @@ const MOST_INCOMING: usize = 72 * 1024;
 /// 5 KiB, and what a handshake holds is several times what was sent.
 const SHORT: usize = 8 * 1024;
 const READ: usize = 4096;
+/// No type of a record.
+const NO_RECORD: u8 = 0xff;
 /// After a refusal: how much, and how long, the client may go on sending before its socket is closed.
 const LINGER_BYTES: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
@@ -160,6 +162,13 @@ where
             Step::Encoded | Step::Sent => {}
             Step::Done => return Ok(incoming.bytes),
             Step::NeedsMore if incoming.show_more() => {}
+            Step::NeedsMore if incoming.bytes.len() >= MOST_INCOMING => {
+                let error = rustls::Error::PeerSentOversizedRecord;
+                provoke_alert(tls, &mut incoming, &mut outgoing);
+                // As above: why it failed stands.
+                let _told = socket.write_all(&outgoing).await;
+                return Err(Error::Tls(error.into()));
+            }
             Step::NeedsMore => {
                 if incoming.received >= SHORT && place.is_none() {
                     place = Some(become_long());
@@ -257,21 +266,46 @@ fn step(
     if tls.is_handshaking() && matches!(step, Ok(Step::Done)) {
         return Ok(Step::NeedsMore);
     }
-    // The alert comes first and alone. Asking again after it would process the offending bytes once more.
-    if step.is_err()
-        && let Ok(ConnectionState::EncodeTlsData(mut alert)) =
-            tls.process_tls_records(incoming.shown()).state
+    if let Err(failure) = &step
+        && !take_alert(tls, outgoing)
+        && !matches!(failure.error, rustls::Error::AlertReceived(_))
     {
-        encode(outgoing, |space| alert.encode(space));
+        provoke_alert(tls, incoming, outgoing);
     }
     step
 }
 
-/// Appends what rustls wants to send.
-pub(super) fn encode(
+/// Takes the alert that rustls wants to send; false if there is none. It comes first and alone: asking again would
+/// process the offending bytes once more, and so rustls is shown none.
+fn take_alert(tls: &mut UnbufferedServerConnection, outgoing: &mut Vec<u8>) -> bool {
+    if tls.wants_write()
+        && let Ok(ConnectionState::EncodeTlsData(mut alert)) =
+            tls.process_tls_records(&mut []).state
+    {
+        encode(outgoing, |space| alert.encode(space));
+        return true;
+    }
+    false
+}
+
+/// For what rustls ends without an alert, as for a message that is too long. Only rustls has the keys of a handshake, and
+/// it sends no alert that it is asked for: so it is shown what is no record, wherever it looks next, and answers that
+/// with decode_error.
+fn provoke_alert(
+    tls: &mut UnbufferedServerConnection,
+    incoming: &mut Incoming,
     outgoing: &mut Vec<u8>,
-    mut data: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
 ) {
+    incoming.bytes.fill(NO_RECORD);
+    incoming.bytes.extend_from_slice(&[NO_RECORD; HEADER]);
+    let refused = tls.process_tls_records(&mut incoming.bytes).state.is_err();
+    if refused {
+        take_alert(tls, outgoing);
+    }
+}
+
+/// Appends what rustls wants to send.
+fn encode(outgoing: &mut Vec<u8>, mut data: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) {
     let start = outgoing.len();
     if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) =
         data(&mut [])
@@ -288,9 +322,6 @@ async fn receive<S: AsyncRead + Unpin>(
     socket: &mut S,
     incoming: &mut Incoming,
 ) -> Result<(), Error> {
-    if incoming.bytes.len() >= MOST_INCOMING {
-        return Err(Error::Tls(rustls::Error::PeerSentOversizedRecord.into()));
-    }
     incoming.bytes.reserve_exact(READ);
     match socket.read_buf(&mut incoming.bytes).await {
         Ok(0) => Err(Error::Closed),
@@ -344,3 +375,6 @@ impl TlsFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
