@@ -413,3 +413,49 @@ fn everything_else_that_changes_leaves_sessions_alone() {
     }
     assert_eq!(scene.mounted.gate.metrics().open(), 2.0);
 }
+
+/// A target that takes no connection before it is told to: the queue of those that wait is full.
+fn closed_target() -> (Socket, Vec<TcpStream>, SocketAddr) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    listener.bind(&any.into()).expect("a free port");
+    listener.listen(0).expect("a bound socket can listen");
+    let address = listener.local_addr().expect("it is bound").as_socket();
+    let address = address.expect("an IPv4 address");
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+        waiting.push(stream);
+    }
+    (listener, waiting, address)
+}
+
+#[test]
+fn a_rule_that_is_withdrawn_while_the_target_is_dialled_ends_the_session() {
+    let (listener, waiting, target) = closed_target();
+    let authority = Authority::root("clients");
+    let mut rules = Rules::allowing(&target.to_string(), &["leaver"]);
+    rules.top.push_str("connect_timeout = \"50s\"\n");
+    let mut mounted = Mounted::start(Writer::Kubelet, &rules, &authority.pem, &[]);
+    let client = mounted.client(&authority.client("leaver"));
+    let mut leaver = Connection::open(mounted.gate.address(), client).expect("a handshake");
+    eventually("the client is admitted", || {
+        let sessions = mounted.gate.get("/sessions").body;
+        sessions.contains("leaver").then_some(())
+    });
+    let before = mounted.gate.generation();
+    rules.route = allow(&["bystander"]);
+    mounted.rule(&rules);
+    mounted.gate.wait_for_generation_after(before);
+    drop(waiting);
+    // From here on the target takes whoever comes, for as long as the test lives.
+    std::thread::spawn(move || {
+        let mut taken = Vec::new();
+        while let Ok((stream, _)) = listener.accept() {
+            taken.push(stream);
+        }
+    });
+    let record = mounted.gate.record();
+    assert_eq!(record["outcome"], "evicted", "{record}");
+    let (_, ending) = leaver.read_to_end();
+    assert!(ending.is_a_cut(), "{ending:?}");
+}
