@@ -128,7 +128,7 @@ where
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Option<End> {
         for _ in 0..ROUNDS {
             let blocked = self.poll_upward(cx).is_pending() & self.poll_downward(cx).is_pending();
-            let unanswered = self.traffic.unanswered().is_some();
+            let unanswered = self.traffic.owes_an_answer();
             let end = ending(self.upward, self.downward, unanswered);
             if end.is_some() || blocked {
                 return end;
@@ -303,7 +303,7 @@ where
         let mut farewell = Vec::new();
         let sealed = self
             .records
-            .encrypt(plaintext, &mut lent.output, self.to_client.end())
+            .encrypt(plaintext, &mut lent.output)
             .filter(|_| next != Flow::Ending || self.records.close_notify(&mut farewell))
             .and_then(|encrypted| {
                 let sealed = encrypted + farewell.len();
@@ -335,7 +335,7 @@ where
         let Self {
             upward, downward, ..
         } = *self;
-        let unanswered = self.traffic.unanswered().is_some();
+        let unanswered = self.traffic.owes_an_answer();
         let waiting = !self.to_target.is_empty() || !self.to_client.is_empty();
         let ended = match out_of_patience(upward, downward, unanswered, waiting, idle) {
             End::Clean(ended) => ended,

@@ -169,12 +169,7 @@ impl Records {
 
     /// Encrypts into `records`, which has room for what TLS adds. Returns how much that makes, or `None` if TLS can
     /// encrypt no more. What TLS itself wants to say first stands in `records` too, sealed in its turn.
-    pub(super) fn encrypt(
-        &mut self,
-        plaintext: &[u8],
-        records: &mut [u8],
-        _first: &mut Vec<u8>,
-    ) -> Option<usize> {
+    pub(super) fn encrypt(&mut self, plaintext: &[u8], records: &mut [u8]) -> Option<usize> {
         let mut written = 0;
         for fragment in plaintext.chunks(FRAGMENT) {
             let space = records.get_mut(written..)?;

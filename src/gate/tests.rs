@@ -29,7 +29,7 @@ use crate::trust::RouteTrust;
 
 const IDLE: Duration = Duration::from_secs(600);
 
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(in crate::gate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub(in crate::gate) struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,

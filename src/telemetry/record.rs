@@ -105,6 +105,14 @@ impl Traffic {
         self.waits_since.store(NEVER, Ordering::Relaxed);
     }
 
+    /// Whether the target has said nothing since the client spoke to it, as in [`unanswered`](Self::unanswered).
+    pub fn owes_an_answer(&self) -> bool {
+        !matches!(
+            self.waits_since.load(Ordering::Relaxed),
+            NOT_WAITING | NEVER
+        )
+    }
+
     /// For how long the target has said nothing since the client spoke to it; `None` if it spoke last, was never spoken
     /// to, or finished before.
     pub fn unanswered(&self) -> Option<Duration> {

@@ -11,7 +11,7 @@ use tokio::io::duplex;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::gate::tests::{Pki, long};
+use crate::gate::tests::{HERE, Pki, long};
 
 const SUITES: [SupportedCipherSuite; 2] = [
     TLS13_AES_128_GCM_SHA256,
@@ -74,7 +74,7 @@ async fn what_comes_in_one_piece_with_the_end_of_the_handshake_is_left_unopened(
         near.write_all(&wire).await.unwrap();
         wire
     };
-    let (wire, gate) = tokio::join!(client, run(&mut far, &route, long()));
+    let (wire, gate) = tokio::join!(client, run(&mut far, HERE, &route, long()));
     let mut records = gate.expect("the client is admissible").records;
     let behind = records.incomplete().to_vec();
     assert!(wire.ends_with(&behind));
@@ -116,7 +116,7 @@ async fn a_handshake_that_is_too_long_is_ended_by_an_alert() {
                 }
             };
             let gate = async {
-                let refused = run(&mut far, &route, long()).await;
+                let refused = run(&mut far, HERE, &route, long()).await;
                 // Like a socket's buffer, which takes what the client still sends.
                 let mut rest = Vec::new();
                 far.shutdown().await.unwrap();
@@ -140,7 +140,7 @@ async fn a_hello_that_never_ends_is_ended_by_an_alert_in_the_clear() {
     let records = hello.map(|byte| [22, 3, 1, 0, 1, byte]);
     let records: Vec<_> = records.take(MOST_INCOMING / 6 + 1).flatten().collect();
     near.write_all(&records).await.unwrap();
-    let refused = run(&mut far, &route, long()).await.err();
+    let refused = run(&mut far, HERE, &route, long()).await.err();
     let why = "the client sent more than a TLS handshake may have";
     assert_eq!(refused.map(|error| error.to_string()).as_deref(), Some(why));
     drop(far);

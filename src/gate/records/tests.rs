@@ -46,7 +46,7 @@ pub(super) fn decrypt(records: &mut Records, wire: &[u8]) -> (Vec<u8>, Incoming,
 
 pub(super) fn encrypt(records: &mut Records, plaintext: &[u8]) -> Vec<u8> {
     let mut wire = vec![0; plaintext.len() + 4096];
-    let length = records.encrypt(plaintext, &mut wire, &mut Vec::new());
+    let length = records.encrypt(plaintext, &mut wire);
     wire.truncate(length.expect("TLS is open"));
     wire
 }
