@@ -131,6 +131,7 @@ fn facts(facts: &Facts) -> Value {
 fn crl_facts(facts: &CrlFacts, counts: bool, now: UnixTime) -> Value {
     json!({
         "issuer": facts.issuer,
+        "number": facts.number,
         "fingerprint": facts.fingerprint,
         "entries": facts.entries,
         "this_update": rfc3339(facts.life.not_before),

@@ -18,8 +18,8 @@ use crate::config::{Config, Flags, Tls, Waiting};
 use crate::file::reader::Reader;
 use crate::identity::Validity;
 use crate::telemetry::{Metrics, Summary};
-use crate::trust::Generation;
 use crate::trust::validate::Validated;
+use crate::trust::{Generation, changes};
 
 /// How long an update may be half-done before that is called a failure.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -75,17 +75,25 @@ impl LastReload {
     }
 
     /// Returns true if the failure is news.
-    fn note(&self, failure: Option<String>) -> bool {
+    fn failed(&self, reason: &str) -> bool {
         let mut last = self.lock();
-        let before = last.failure.as_ref().map(|failure| failure.reason.clone());
-        if before == failure {
+        if last
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.reason == reason)
+        {
             return false;
         }
-        last.failure = failure.map(|reason| Failure {
+        last.failure = Some(Failure {
             since: SystemTime::now(),
-            reason,
+            reason: reason.to_owned(),
         });
         true
+    }
+
+    /// Returns what is over.
+    fn mended(&self) -> Option<Failure> {
+        self.lock().failure.take()
     }
 }
 
@@ -173,7 +181,7 @@ impl Reloader {
         };
         self.metrics.reload_failed();
         self.metrics.reload_failing(true);
-        if self.last.note(Some(reason.clone())) || hint == Hint::Hangup {
+        if self.last.failed(&reason) || hint == Hint::Hangup {
             let generation = self.published.borrow().number;
             tracing::warn!(
                 event = "reload_failed",
@@ -201,11 +209,15 @@ impl Reloader {
     }
 
     fn take(&mut self, look: Look, hint: Hint) {
-        if self.last.note(None) {
+        if let Some(Failure { since, reason }) = self.last.mended() {
             let generation = self.published.borrow().number;
+            let lasted = SystemTime::now().duration_since(since).unwrap_or_default();
             tracing::info!(
                 event = "reload_mended",
                 generation,
+                reason,
+                since = humantime::format_rfc3339_millis(since).to_string(),
+                lasted_seconds = lasted.as_secs(),
                 "what failed to reload is good again"
             );
         }
@@ -228,7 +240,15 @@ impl Reloader {
         // Whoever shows it never waits for the log.
         let before = std::mem::replace(&mut self.last.lock().waiting, waiting.clone());
         for what in news(&waiting, &before) {
-            tracing::warn!(event = "restart_needed", "{what}");
+            let (running, configured) = (what.running.as_deref(), what.configured.as_deref());
+            let setting = &*what.setting;
+            tracing::warn!(
+                event = "restart_needed",
+                setting,
+                running,
+                configured,
+                "{what}"
+            );
         }
     }
 
@@ -247,8 +267,14 @@ impl Reloader {
         self.metrics.reload_succeeded();
         let generation = Arc::new(generation);
         let before = self.published.send_replace(Arc::clone(&generation));
+        let changes = changes((&self.config, &before), (&config, &generation));
         self.config = config;
-        tracing::info!(event = "reloaded", generation = number, certificate);
+        tracing::info!(
+            event = "reloaded",
+            generation = number,
+            certificate,
+            changes = changes.join("\n")
+        );
         tell_weakening(&before.unsafe_settings, &generation.unsafe_settings);
         for warning in warnings {
             tracing::warn!(event = "configuration", "{warning}");
@@ -317,7 +343,7 @@ impl Drop for Reloader {
             let reason = "a bug ended the following of the files; restart the gate, and report it with the panic in this log";
             self.metrics.reload_failed();
             self.metrics.reload_failing(true);
-            self.last.note(Some(reason.to_owned()));
+            self.last.failed(reason);
             tracing::error!(
                 event = "reload_failed",
                 reason,

@@ -147,6 +147,25 @@ impl List {
         self.scope == other.scope && self.age() > other.age()
     }
 
+    /// Its cRLNumber (RFC 5280 section 5.2.3), in hexadecimal if it is longer than any counter, and bounded.
+    pub fn number(&self) -> String {
+        const MOST: usize = 20;
+        let content = self.der.get(self.number.clone()).unwrap_or_default();
+        if content.len() <= 8 {
+            let number = content
+                .iter()
+                .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+            return number.to_string();
+        }
+        let digits: String = content
+            .iter()
+            .take(MOST)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let more = if content.len() > MOST { "…" } else { "" };
+        format!("0x{digits}{more}")
+    }
+
     fn age(&self) -> (UnixTime, usize, &[u8]) {
         let number = self.der.get(self.number.clone()).unwrap_or_default();
         (self.life.not_before, number.len(), number)

@@ -54,6 +54,11 @@ pub(super) fn fingerprint(der: &[u8]) -> String {
 
 /// The digest of who may pass, and of the settings of `[tls]` that bind everybody.
 pub(super) fn of_rules(config: &Config) -> String {
+    of_lines(rule_lines(config).into_iter())
+}
+
+/// Who may pass and what binds everybody, a line each.
+pub(super) fn rule_lines(config: &Config) -> BTreeSet<String> {
     let tls = &config.tls;
     let shared = [
         format!("tls_min {}", tls.min_version),
@@ -70,7 +75,7 @@ pub(super) fn of_rules(config: &Config) -> String {
         let from = route.allow_from.iter();
         allow.chain(from.map(move |network| format!("{name} from {network}")))
     });
-    of_lines(shared.into_iter().chain(routes))
+    shared.into_iter().chain(routes).collect()
 }
 
 fn of_lines(lines: impl Iterator<Item = String>) -> String {

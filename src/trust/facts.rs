@@ -51,6 +51,8 @@ pub struct UnreadableCa {
 pub struct CrlFacts {
     /// The CA that it says signed it, escaped and bounded.
     pub issuer: String,
+    /// Its cRLNumber.
+    pub number: String,
     /// The SHA-256 of the list in hexadecimal.
     pub fingerprint: String,
     /// How many certificates it revokes.
@@ -67,6 +69,7 @@ impl CrlFacts {
     pub(super) fn of(list: &List, file: usize) -> Self {
         Self {
             issuer: list.issuer_name(),
+            number: list.number(),
             fingerprint: fingerprint(list.der()),
             entries: list.entries(),
             life: list.life(),

@@ -4,6 +4,7 @@
 //! revocation lists, allow rules) lives in one generation; a connection takes one and is judged by nothing else. This
 //! module never sees a socket.
 
+mod changes;
 mod digests;
 mod facts;
 pub mod load;
@@ -35,6 +36,7 @@ use crate::judge::{Bundle, Entry, Lists, StaleCrl};
 use crate::judge::{Trust, Verifier};
 use crate::policy::Allow;
 
+pub use self::changes::changes;
 pub use self::digests::Digests;
 use self::facts::left_out;
 pub use self::facts::{CaFacts, CrlFacts, Facts, UnreadableCa};

@@ -207,7 +207,14 @@ fn what_is_no_file_fails_a_reload_and_a_good_file_mends_it_and_says_so() {
     assert_eq!(events(&mounted.gate, "reload_mended").len(), 0);
     mounted.mount.update(&[("ca.crt", &good)]);
     let mended = |record: &Value| record["event"] == "reload_mended";
-    mounted.gate.log.wait_for_record("the end of it", mended);
+    let told = mounted.gate.log.wait_for_record("the end of it", mended);
+    let failed = events(&mounted.gate, "reload_failed");
+    let last = failed.last().expect("it was told");
+    assert_eq!(told["reason"], last["reason"], "what is over");
+    assert!(
+        told["lasted_seconds"].is_u64() && told["since"].is_string(),
+        "{told}"
+    );
     assert!(mounted.gate.status()["last_failure"].is_null());
     assert_eq!(mounted.gate.generation(), 1);
     assert_eq!(mounted.gate.terminate(), 0);

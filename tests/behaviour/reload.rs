@@ -110,6 +110,7 @@ fn all_changes(writer: Writer, after: impl Fn(&Gate)) {
         soon(&format!("{writer:?}: {what}"), changed, || is(mounted));
     };
 
+    let before = mounted.served(&good.0);
     let server = mounted.servers.server();
     let pair = [
         ("tls.crt", server.chain.as_bytes()),
@@ -155,7 +156,32 @@ fn all_changes(writer: Writer, after: impl Fn(&Gate)) {
     );
     assert_eq!(mounted.gate.reloads("success"), 4);
     assert_eq!(mounted.gate.reloads("failure"), 0);
-    assert_eq!(events(&mounted.gate, "reloaded").len(), 4);
+    let told = events(&mounted.gate, "reloaded");
+    let told: Vec<_> = told.iter().map(|record| text(record, "changes")).collect();
+    let [certificate, bundle, list, rule] = &*told else {
+        panic!("one for each change: {told:#?}");
+    };
+    for serial in [before, server.serial()] {
+        assert!(certificate.contains(&serial), "{certificate}");
+    }
+    assert_eq!(certificate.lines().count(), 1, "{certificate}");
+    assert!(
+        bundle.starts_with("client_ca: added ") && bundle.contains("CN=theirs"),
+        "{bundle}"
+    );
+    assert_eq!(bundle.lines().count(), 1, "{bundle}");
+    for change in ["added", "removed"] {
+        assert!(
+            list.contains(&format!("client_crl: {change} ")) && list.contains(", number "),
+            "{list}"
+        );
+    }
+    let expected = [
+        "rules: added default allow dns:late.test",
+        "rules: removed default allow dns:foreign.test",
+        "rules: removed default allow dns:revoked.test",
+    ];
+    assert_eq!(rule.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -71,6 +71,13 @@ fn a_setting_that_waits_for_a_restart_is_shown_until_it_is_taken_back() {
     ]);
     assert_eq!(mounted.gate.status()["restart_needed"], waiting);
     let told = events(&mounted.gate, "restart_needed");
+    for (field, value) in [
+        ("setting", "idle_timeout"),
+        ("running", "10m"),
+        ("configured", "3m"),
+    ] {
+        assert_eq!(told[1][field], value);
+    }
     let told: Vec<_> = told.iter().map(|record| text(record, "message")).collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[1].contains("idle_timeout changed from 10m to 3m; restart the gate"));
