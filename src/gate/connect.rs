@@ -1,6 +1,5 @@
 //! The only place that dials, and it takes an [`Admitted`] to do so.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,14 +7,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use super::admit::Admitted;
-use super::pump::{Side, bound_unsent};
+use super::pump::Side;
 use crate::config::{Target, TargetAddress};
 
 /// How long a reset waits for bytes that the target has not taken in.
@@ -99,7 +99,6 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<Option<TargetStream>> {
         return Err(error);
     }
     let stream = TcpStream::from_std(socket.into())?;
-    bound_unsent(&stream);
     let connected = || connected(&stream);
     // On loopback "in progress" is over by now; whoever waits for the kernel to say so waits a turn for nothing.
     let peer = match connected() {
@@ -140,15 +139,31 @@ impl TargetStream {
     pub(super) fn finish(self) {
         if let Self::Tcp(stream) = self {
             // Setting an option of a socket that is there cannot fail; if it did, the target would see a reset.
-            let _set = socket2::SockRef::from(&stream).set_linger(None);
+            let _set = SockRef::from(&stream).set_linger(None);
         }
     }
 
     /// Resets it, once what was written before is sent: a reset discards what is not.
-    pub(super) async fn reset(mut self) {
+    pub(super) async fn reset(self) {
+        // What was written to a Unix socket has arrived.
+        let Self::Tcp(stream) = self else { return };
         // Whether there was time or not, dropping it is what resets it.
-        let _sent = timeout(DELIVERY, poll_fn(|cx| self.poll_sent(cx))).await;
+        let _sent = timeout(DELIVERY, sent(&stream)).await;
     }
+}
+
+/// Returns once the kernel has sent all that was written. Cancel safe.
+async fn sent(stream: &TcpStream) -> io::Result<()> {
+    // With this mark the kernel calls a socket writable only when nothing is left unsent.
+    SockRef::from(stream).set_tcp_notsent_lowat(1)?;
+    let sent = || {
+        let now = Some(&Timespec::default());
+        match poll(&mut [PollFd::new(stream, PollFlags::OUT)], now)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
+        }
+    };
+    stream.async_io(Interest::WRITABLE, sent).await
 }
 
 impl Side for TargetStream {
@@ -159,11 +174,11 @@ impl Side for TargetStream {
         }
     }
 
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn unacknowledged(&self) -> Option<u32> {
         match self {
-            Self::Tcp(stream) => stream.poll_sent(cx),
-            // What was written to it has arrived.
-            Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tcp(stream) => stream.unacknowledged(),
+            // It takes more as soon as the target has read something.
+            Self::Unix(_) => None,
         }
     }
 }

@@ -37,6 +37,17 @@ pub(super) enum Flow {
     Lost,
 }
 
+impl Flow {
+    /// Where the direction stands once its sink takes no more.
+    pub(super) fn deaf(self) -> Self {
+        match self {
+            Self::Open | Self::Deaf => Self::Deaf,
+            Self::Ending | Self::Ended | Self::Lost => Self::Lost,
+            Self::Cutting(why) | Self::Cut(why) => Self::Cut(why),
+        }
+    }
+}
+
 /// The end of a session, and how it looks from both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {

@@ -32,7 +32,7 @@ use self::admit::Admitted;
 use self::connect::TargetStream;
 use self::ending::End;
 use self::handshake::{Authenticated, TlsFacts};
-use self::pump::{Pump, bound_unsent};
+use self::pump::Pump;
 use self::records::Records;
 use self::sessions::Listed;
 use crate::config::{ProxyProtocol, Route, Timeouts};
@@ -228,7 +228,6 @@ impl Gate {
             Ok(target) => target,
             Err(ended) => return Over::lingering(ended),
         };
-        bound_unsent(socket);
         let mut pump = Pump::new(socket, target, records, &session.traffic);
         let end = tokio::select! {
             biased;

@@ -6,6 +6,8 @@
 //! say. Never decides who may stay: the caller drops the pump for that.
 
 mod backlog;
+mod farewell;
+mod in_flight;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -14,19 +16,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt as _, ReadBuf};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::io::ReadBuf;
+use tokio::time::{Instant, sleep_until};
 
 use self::backlog::Backlog;
-pub(super) use self::backlog::{Side, bound_unsent};
+pub(super) use self::backlog::Side;
 use super::ending::{End, Flow, ending, out_of_patience, patience};
 use super::records::{Incoming, RECORD, Records};
 use crate::telemetry::Traffic;
 
 /// What is read from either socket at once.
 const READ: usize = 256 * 1024;
-/// How long saying goodbye to both sides may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How often a session in which nothing seems to move is looked at before it is given up.
+const LOOKS: u32 = 4;
 
 /// How often both directions are served before other tasks of the worker get their turn.
 const ROUNDS: usize = 8;
@@ -57,6 +59,8 @@ pub(super) struct Pump<'a, C, T> {
     /// Writing to the target has shown that it reset the connection: the kernel tells that once, and shows whoever
     /// reads after that a clean end.
     target_was_reset: bool,
+    /// What both sides' kernels had to acknowledge when nothing had moved for a while; `None` if something has since.
+    in_flight: Option<u32>,
     /// What came in behind the handshake has not been looked at.
     unopened: bool,
     moved: bool,
@@ -80,6 +84,7 @@ where
             upward: Flow::Open,
             downward: Flow::Open,
             target_was_reset: false,
+            in_flight: None,
             moved: false,
         }
     }
@@ -88,7 +93,7 @@ where
     /// taken apart by [`into_target`](Self::into_target) like one that returned.
     pub(super) async fn run(&mut self, idle: Duration) -> End {
         let mut last = Instant::now();
-        let timer = sleep_until(last + idle);
+        let timer = sleep_until(last + idle / LOOKS);
         tokio::pin!(timer);
         let end = poll_fn(|cx| {
             self.moved = false;
@@ -97,22 +102,37 @@ where
             }
             if self.moved {
                 last = Instant::now();
+                self.in_flight = None;
             }
             let limit = patience(self.upward, self.downward, idle);
+            let next_look = |now: Instant, last: Instant| (now + limit / LOOKS).min(last + limit);
             // Moving the timer is dearer than looking once more when it fires, unless that would be too late.
             if timer.deadline() > last + limit {
                 timer.as_mut().reset(last + limit);
             }
             while timer.as_mut().poll(cx).is_ready() {
-                if last.elapsed() >= limit {
+                let now = Instant::now();
+                if self.bytes_arrive() {
+                    last = now;
+                }
+                if now >= last + limit {
                     return Poll::Ready(None);
                 }
-                timer.as_mut().reset(last + limit);
+                timer.as_mut().reset(next_look(now, last));
             }
             Poll::Pending
         })
         .await;
         match end {
+            // Closing its socket makes the kernel reset it, and what is on its way would be lost.
+            Some(End::Clean(ended)) if self.upward == Flow::Deaf => {
+                let limit = patience(self.upward, self.downward, idle);
+                if self.deliver(limit).await {
+                    End::Clean(ended)
+                } else {
+                    out_of_patience(self.upward, self.downward, false, true, idle)
+                }
+            }
             Some(end) => end,
             None => self.give_up(idle).await,
         }
@@ -122,6 +142,17 @@ where
     /// socket makes the kernel reset it then.
     pub(super) fn into_target(self) -> (T, bool) {
         (self.target, self.upward == Flow::Deaf)
+    }
+
+    /// Whether the kernel has delivered something since it was asked last, while nothing was written or read.
+    fn bytes_arrive(&mut self) -> bool {
+        if self.in_flight == Some(0) {
+            return false;
+        }
+        let [client, target] = [self.client.unacknowledged(), self.target.unacknowledged()];
+        let now = client.unwrap_or(0).saturating_add(target.unwrap_or(0));
+        let before = self.in_flight.replace(now);
+        before.is_some_and(|before| now < before)
     }
 
     /// Serves both directions until both are blocked. A direction that is has left its waker with the socket.
@@ -179,7 +210,7 @@ where
         let finished = [ErrorKind::BrokenPipe, ErrorKind::NotConnected];
         self.target_was_reset |= !finished.contains(&error.kind());
         self.to_target = Backlog::default();
-        self.upward = deaf(self.upward);
+        self.upward = self.upward.deaf();
         Poll::Ready(())
     }
 
@@ -261,10 +292,6 @@ where
             Flow::Open if matches!(self.upward, Flow::Cutting(_)) => return Poll::Pending,
             Flow::Open => return LENT.with_borrow_mut(|lent| self.poll_fetch(cx, lent)),
             Flow::Ending => {
-                // This client goes on sending, and so its socket is reset in the end.
-                if self.upward == Flow::Deaf && ready!(self.client.poll_sent(cx)).is_err() {
-                    return self.client_refuses();
-                }
                 if ready!(Pin::new(&mut self.client).poll_shutdown(cx)).is_err() {
                     return self.client_refuses();
                 }
@@ -278,7 +305,7 @@ where
 
     fn client_refuses(&mut self) -> Poll<()> {
         self.to_client = Backlog::default();
-        self.downward = deaf(self.downward);
+        self.downward = self.downward.deaf();
         Poll::Ready(())
     }
 
@@ -328,51 +355,5 @@ where
             return self.client_refuses();
         }
         Poll::Ready(())
-    }
-
-    /// Tells those whose end is still open of it, if it is to be a clean one.
-    async fn give_up(&mut self, idle: Duration) -> End {
-        let Self {
-            upward, downward, ..
-        } = *self;
-        let unanswered = self.traffic.owes_an_answer();
-        let waiting = !self.to_target.is_empty() || !self.to_client.is_empty();
-        let ended = match out_of_patience(upward, downward, unanswered, waiting, idle) {
-            End::Clean(ended) => ended,
-            cut @ End::Cut(_) => return cut,
-        };
-        let Self {
-            to_client,
-            client,
-            target,
-            records,
-            ..
-        } = self;
-        let farewell = async {
-            if downward == Flow::Open {
-                if !records.close_notify(to_client.end()) {
-                    return Err(ErrorKind::Other.into());
-                }
-                poll_fn(|cx| to_client.poll_flush(cx, client, |_| {})).await?;
-                client.shutdown().await?;
-            }
-            if upward == Flow::Open {
-                target.shutdown().await?;
-            }
-            Ok::<(), Error>(())
-        };
-        match timeout(FAREWELL, farewell).await {
-            Ok(Ok(())) => End::Clean(ended),
-            Ok(Err(_)) | Err(_) => End::Cut(ended),
-        }
-    }
-}
-
-/// Where a direction stands once its sink takes no more.
-fn deaf(flow: Flow) -> Flow {
-    match flow {
-        Flow::Open | Flow::Deaf => Flow::Deaf,
-        Flow::Ending | Flow::Ended | Flow::Lost => Flow::Lost,
-        Flow::Cutting(why) | Flow::Cut(why) => Flow::Cut(why),
     }
 }

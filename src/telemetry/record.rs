@@ -4,8 +4,8 @@
 //! way the counters move and the line is written once, together.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::event::{Ended, Outcome};
@@ -56,14 +56,20 @@ pub struct Session {
 const NOT_WAITING: u64 = 0;
 const NEVER: u64 = u64::MAX;
 
+/// What sessions count their waiting from.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn milliseconds() -> u64 {
+    u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(NEVER)
+}
+
 /// Plaintext bytes handed to either side, counted as they go so that a cancelled session has counted all.
 #[derive(Debug)]
 pub struct Traffic {
     metrics: Arc<RouteMetrics>,
     to_target: AtomicU64,
     from_target: AtomicU64,
-    began: Instant,
-    /// Since when the client waits for the target, in milliseconds after `began` and one more; [`NOT_WAITING`], or
+    /// Since when the client waits for the target, in milliseconds after [`BEGAN`] and one more; [`NOT_WAITING`], or
     /// [`NEVER`] once the target has finished.
     waits_since: AtomicU64,
 }
@@ -75,7 +81,6 @@ impl Traffic {
             metrics,
             to_target: AtomicU64::new(0),
             from_target: AtomicU64::new(0),
-            began: Instant::now(),
             waits_since: AtomicU64::new(0),
         }
     }
@@ -85,9 +90,8 @@ impl Traffic {
         self.to_target.fetch_add(bytes as u64, Ordering::Relaxed);
         self.metrics.to_target.inc_by(bytes as u64);
         if bytes > 0 && self.waits_since.load(Ordering::Relaxed) == NOT_WAITING {
-            let since = self.began.elapsed().as_millis().saturating_add(1);
-            let since = u64::try_from(since).unwrap_or(NEVER);
-            self.waits_since.store(since, Ordering::Relaxed);
+            self.waits_since
+                .store(milliseconds().saturating_add(1), Ordering::Relaxed);
         }
     }
 
@@ -119,8 +123,8 @@ impl Traffic {
         match self.waits_since.load(Ordering::Relaxed) {
             NOT_WAITING | NEVER => None,
             since => {
-                let since = Duration::from_millis(since - 1);
-                Some(self.began.elapsed().saturating_sub(since))
+                let waits = milliseconds().saturating_sub(since - 1);
+                Some(Duration::from_millis(waits))
             }
         }
     }

@@ -80,7 +80,7 @@ async fn an_answer_that_comes_before_the_question_is_over_arrives_whole() {
         .await;
     let (mut reader, mut writer) = tokio::io::split(stream.expect("a handshake"));
     let question = async {
-        // Until the answer has arrived and nobody listens any more.
+        // Until nobody listens any more.
         while writer.write_all(&[b'x'; 8000]).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -100,10 +100,7 @@ async fn an_answer_that_comes_before_the_question_is_over_arrives_whole() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let received = tokio::select! {
-        answer = answer => answer,
-        () = question => panic!("the client was not allowed to say everything, and had no answer"),
-    };
+    let (received, ()) = tokio::join!(answer, question);
     assert!(received == vec![7; ANSWER], "{} bytes", received.len());
     let record = gate.record();
     assert_eq!(record["outcome"], "relayed", "{record}");
@@ -150,16 +147,19 @@ fn a_session_that_was_answered_or_never_asked_is_not_unanswered() {
     }
 }
 
-/// Reads this much every tenth of a second, for so long.
-fn read_slowly(client: &mut Connection, bytes: usize, time: Duration) -> Option<Ending> {
+/// Reads this much every tenth of a second, for so long; how much came, and the end if there was one.
+fn read_slowly(client: &mut Connection, bytes: usize, time: Duration) -> (usize, Option<Ending>) {
     let until = Instant::now() + time;
+    let mut received = 0;
     while Instant::now() < until {
-        if let (_, Some(ending)) = client.receive_at_most(bytes) {
-            return Some(ending);
+        let (piece, ending) = client.receive_at_most(bytes);
+        received += piece.len();
+        if ending.is_some() {
+            return (received, ending);
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    None
+    (received, None)
 }
 
 fn with_a_small_window(gate: &Gate, pki: &std::sync::Arc<Pki>) -> Connection {
@@ -194,18 +194,30 @@ fn whoever_reads_slowly_is_not_idle_and_whoever_stops_is() {
             .start();
         let mut client = with_a_small_window(&gate, &pki);
         // 80 kB a second: by far too slow to make much room in what a kernel buffers.
-        let ended = read_slowly(&mut client, 8000, Duration::from_secs(10));
+        let (read, ended) = read_slowly(&mut client, 8000, Duration::from_secs(10));
         assert!(ended.is_none(), "{ended:?}, though it read all the time");
         let stopped = Instant::now();
         let record = gate.record();
         assert_eq!(record["outcome"], "idle_timeout", "{record}");
         let reason = record["reason"].as_str().expect("a reason");
         assert!(reason.contains("no byte moved for 4s"), "{reason}");
-        assert!(reason.contains("bytes that one side never took are lost"));
         let took = stopped.elapsed();
         assert!(took > Duration::from_secs(2), "{took:?}");
-        let (_, ending) = client.read_to_end();
-        assert!(ending.is_a_cut(), "{ending:?}");
+        let (bytes, ending) = client.read_to_end();
+        if finishes {
+            // The kernel has all of it and the end.
+            assert!(
+                reason.ends_with("after the target had finished"),
+                "{reason}"
+            );
+            assert_eq!((read + bytes.len(), ending), (2 << 20, Ending::Clean));
+        } else {
+            assert!(
+                reason.ends_with("bytes that one side never took are lost"),
+                "{reason}"
+            );
+            assert!(ending.is_a_cut(), "{ending:?}");
+        }
     }
 }
 

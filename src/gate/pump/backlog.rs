@@ -4,11 +4,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendFlags, send};
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
+
+use super::in_flight;
 
 /// One of the two ends of a session: bytes come from it and go to it.
 pub(in crate::gate) trait Side: AsyncRead + AsyncWrite + Unpin {
@@ -17,41 +17,15 @@ pub(in crate::gate) trait Side: AsyncRead + AsyncWrite + Unpin {
         Pin::new(self).poll_write(cx, bytes)
     }
 
-    /// Ready once nothing that was written is still to be sent. After that, the other end's kernel has it or will have
-    /// it before anything that is sent later, a reset included.
-    fn poll_sent(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// How many of the bytes that were written the other end's kernel has not acknowledged, where that can be known.
+    fn unacknowledged(&self) -> Option<u32> {
+        None
     }
 }
 
-/// As much may wait in the kernel for room at the other end. Whether more is taken shows then whether bytes move on the
-/// wire, and a slow reader costs the node little.
-const UNSENT: u32 = 128 * 1024;
-
-/// Has the kernel take no more than the other end will soon have room for.
-pub(in crate::gate) fn bound_unsent(stream: &TcpStream) {
-    // A socket option that an old kernel does not know leaves things as they were.
-    let _set = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
-}
-
 impl Side for TcpStream {
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // With this mark the kernel calls a socket writable only when nothing is left unsent.
-        SockRef::from(&*self).set_tcp_notsent_lowat(1)?;
-        loop {
-            ready!(self.poll_write_ready(cx))?;
-            let sent = || match poll(
-                &mut [PollFd::new(&*self, PollFlags::OUT)],
-                Some(&Timespec::default()),
-            )? {
-                0 => Err(io::ErrorKind::WouldBlock.into()),
-                _ => Ok(()),
-            };
-            match self.try_io(Interest::WRITABLE, sent) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+    fn unacknowledged(&self) -> Option<u32> {
+        in_flight::unacknowledged(self)
     }
 
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -71,8 +45,8 @@ impl<S: Side> Side for &mut S {
         (**self).poll_write_last(cx, bytes)
     }
 
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        (**self).poll_sent(cx)
+    fn unacknowledged(&self) -> Option<u32> {
+        (**self).unacknowledged()
     }
 }
 
