@@ -7,8 +7,10 @@ use portcullis::cli::{self, Cli};
 use portcullis::telemetry::log;
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse()).unwrap_or_else(|failure| {
-        log::report(&failure.report());
-        failure.exit_code()
+    let cli = Cli::parse();
+    let format = cli.log_format();
+    cli::run(cli).unwrap_or_else(|failure| {
+        log::report(&failure.problems(), failure.exit_code(), format);
+        failure.exit_code().into()
     })
 }

@@ -20,7 +20,7 @@ use self::explain::Explain;
 use self::pki::Pki;
 use self::probe::Probe;
 use self::scrape::Scrape;
-use crate::config::{Flags, Problems};
+use crate::config::{Flags, LogFormat, Problems};
 use crate::file::reader::NoAnswer;
 use crate::serve;
 
@@ -101,7 +101,22 @@ struct ServeArgs {
     flags: Flags,
 }
 
-/// Runs the command; what went wrong is left to the caller to [report](Failure::report).
+impl Cli {
+    /// How the last error looks if the log has not started by then: as its log for the daemon, else for people.
+    pub fn log_format(&self) -> LogFormat {
+        match &self.command {
+            Command::Serve(ServeArgs { flags }) => flags.log_format(),
+            Command::Demo(_)
+            | Command::Check(_)
+            | Command::Explain(_)
+            | Command::Pki(_)
+            | Command::Scrape(_)
+            | Command::Probe(_) => LogFormat::Text,
+        }
+    }
+}
+
+/// Runs the command; what went wrong is left to the caller to [report](crate::telemetry::log::report).
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Serve(ServeArgs { flags }) => serve::run(flags)?,
@@ -127,24 +142,21 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// What to print: one line for each problem, or one with the chain of causes.
-    pub fn report(&self) -> String {
+    /// What to say: each problem, or one with the chain of causes.
+    pub fn problems(&self) -> Vec<String> {
         match self {
             Self::Problems(Problems(problems)) => {
-                let lines = problems
-                    .iter()
-                    .map(|problem| format!("portcullis: {problem}"));
-                lines.collect::<Vec<_>>().join("\n")
+                problems.iter().map(ToString::to_string).collect()
             }
-            Self::Unusable(error) | Self::Running(error) => format!("portcullis: {error:#}"),
+            Self::Unusable(error) | Self::Running(error) => vec![format!("{error:#}")],
         }
     }
 
     /// What the process ends with.
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Problems(_) | Self::Unusable(_) => ExitCode::from(2),
-            Self::Running(_) => ExitCode::from(1),
+            Self::Problems(_) | Self::Unusable(_) => 2,
+            Self::Running(_) => 1,
         }
     }
 }

@@ -10,10 +10,11 @@ use std::path::Path;
 use super::file::{self, File};
 use super::flags::Flags;
 use super::route;
-use super::setting::{Defaults, Reader, Setting};
+use super::setting::{Defaults, Kind, Reader, Setting};
 use super::settings::{AllowSettings, RouteSettings, SharedSettings, TlsSettings};
 use super::{
     Admin, Chosen, Config, Limits, Log, LogFormat, Place, Problem, Problems, Route, Timeouts, Tls,
+    value,
 };
 
 impl Config {
@@ -26,6 +27,18 @@ impl Config {
                 Err(problem) => assemble(flags, Written::Unreadable(problem)),
             },
         }
+    }
+}
+
+impl Flags {
+    /// How the log looks, as far as flags, variables and the terminal say. What is wrong with them is left to
+    /// [`Config::parse`] to tell.
+    pub fn log_format(&self) -> LogFormat {
+        let mut flags = self.clone();
+        let mut untold = Vec::new();
+        let mut from = Reader::of(&mut flags, &mut untold);
+        let written = from.one("--log-format", Kind::Text, value::log_format);
+        written.value().unwrap_or_else(default_log_format)
     }
 }
 

@@ -17,7 +17,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 pub(crate) use self::flood::Kind;
@@ -99,17 +99,32 @@ pub fn flush() {
     }
 }
 
-/// Prints why the process ends, after all lines. Waits for nobody who does not read the log.
-pub fn report(text: &str) {
+/// Says why the process ends, after all lines: in the form of the log, or as `early` says if none was started. Waits for
+/// nobody who does not read the log.
+pub fn report(problems: &[String], exit_code: u8, early: LogFormat) {
+    let last = |format| match format {
+        LogFormat::Text => {
+            let lines = problems
+                .iter()
+                .map(|problem| format!("portcullis: {problem}\n"));
+            lines.collect::<String>().into_bytes()
+        }
+        LogFormat::Json => {
+            let mut line = Line::new(format, Level::ERROR, "fatal");
+            line.str("reason", &problems.join("\n"));
+            line.number("exit_code", exit_code);
+            line.into_bytes()
+        }
+    };
     match queue() {
         Some(queue) => {
-            queue.push(format!("{text}\n").as_bytes(), Worth::Kept);
+            queue.push(&last(queue.format()), Worth::Kept);
             flush();
         }
         None => {
             use std::io::Write as _;
             // With standard error gone there is nobody left to tell; the exit code still says it.
-            drop(writeln!(std::io::stderr(), "{text}"));
+            drop(std::io::stderr().write_all(&last(early)));
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The log holds nobody up: what it cannot take is counted and told, and a flood of strangers is summed up.
+//! The log holds nobody up: what it cannot take is counted and told, and a flood of strangers is summed up. The error
+//! that ends the gate is a line of it.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::client::{Connection, Ending};
-use crate::support::gate::{Gate, Setup, connections, summed};
-use crate::support::pki::{Credentials, Pki, client_params, uri};
+use crate::support::gate::{Gate, Setup, connections, portcullis, summed};
+use crate::support::peers::{Input, run};
+use crate::support::pki::{Credentials, Pki, client_params, temporary_folder, uri, write};
 use crate::support::target;
 
 /// A client whose record is as long as a record becomes, nearly: it takes few to fill what waits.
@@ -171,4 +173,125 @@ fn the_end_waits_for_a_log_that_is_read_slowly() {
     assert_eq!(connections(&gate.log.records()).len(), 40);
     let last = gate.log.records().pop().expect("a log");
     assert_eq!(last["event"], "stopped");
+}
+
+/// Runs a gate that must end by itself with this exit code, and returns the lines it wrote.
+fn last_words(setup: Setup, code: i32) -> Vec<String> {
+    let mut gate = setup.spawn();
+    assert_eq!(gate.wait(), code, "{}", gate.log.text());
+    gate.log.text().lines().map(str::to_owned).collect()
+}
+
+/// The last of these lines, all of which are JSON: why the gate ended.
+fn fatal(lines: &[String], code: i32) -> String {
+    let mut records: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect();
+    let last = records.pop().expect("a last line");
+    assert!(records.iter().all(|r| r["event"] != "fatal"), "told once");
+    assert_eq!(last["event"], "fatal", "{last}");
+    assert_eq!(last["level"], "ERROR", "{last}");
+    assert_eq!(last["exit_code"], code, "{last}");
+    assert!(
+        last["time"]
+            .as_str()
+            .is_some_and(|time| time.ends_with('Z'))
+    );
+    let reason = last["reason"].as_str().expect("a reason");
+    assert!(!reason.contains("portcullis: "), "{reason}");
+    reason.to_owned()
+}
+
+#[test]
+fn a_taken_port_ends_the_gate_with_one_line_in_the_form_of_the_log() {
+    let pki = Pki::shared();
+    let target = target::echo();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let setup = || {
+        Setup::open_to(&pki, &target)
+            .flag("--listen", &address)
+            .flag("--bind-timeout", "10ms")
+    };
+    let in_json = setup().variable("PORTCULLIS_LOG_FORMAT", "json");
+    for setup in [setup(), in_json] {
+        let reason = fatal(&last_words(setup, 1), 1);
+        assert!(reason.starts_with("--listen: "), "{reason}");
+        assert!(reason.contains(&format!("{address:?}")), "{reason}");
+    }
+    let folder = temporary_folder();
+    let file = folder.path().join("gate.toml");
+    write(&file, "log_format = \"text\"\n");
+    let in_a_file = setup().flag("--config", &file);
+    for setup in [setup().flag("--log-format", "text"), in_a_file] {
+        let lines = last_words(setup, 1);
+        let last = lines.last().expect("a last line");
+        let told = format!("portcullis: --listen: {address:?}: ");
+        assert!(last.starts_with(&told), "{last}");
+    }
+}
+
+#[test]
+fn what_is_unusable_ends_the_gate_with_every_problem_in_the_form_of_the_log() {
+    let pki = Pki::shared();
+    let flags = || {
+        Setup::to(&pki, "10.0.0.1:9100")
+            .flag("--allow-dns", "\"quoted\"\nline")
+            .flag("--idle-timeout", "never")
+    };
+    let told = ["--target: ", "--allow-dns: ", "--idle-timeout: "];
+    let with_files = || {
+        Setup::to(&pki, "127.0.0.1:9")
+            .flag("--allow-dns", "prometheus.test")
+            .flag("--cert", "/nowhere/tls.crt")
+            .flag("--key", "/nowhere/tls.key")
+    };
+    let files = ["--cert: ", "--key: "];
+    for (setup, told) in [
+        (flags(), &told[..]),
+        (flags().flag("--log-format", "json"), &told[..]),
+        // As for any log that goes to no terminal.
+        (flags().flag("--log-format", "xml"), &told[..]),
+        (with_files(), &files[..]),
+    ] {
+        let lines = last_words(setup, 2);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let reason = fatal(&lines, 2);
+        let problems: Vec<_> = reason.lines().collect();
+        for start in told {
+            let found = problems.iter().filter(|line| line.starts_with(start));
+            assert_eq!(found.count(), 1, "{start:?} in {reason}");
+        }
+    }
+    for (setup, told) in [
+        (flags().flag("--log-format", "text"), &told[..]),
+        (flags().variable("PORTCULLIS_LOG_FORMAT", "text"), &told[..]),
+        (with_files().flag("--log-format", "text"), &files[..]),
+    ] {
+        let lines = last_words(setup, 2);
+        assert_eq!(lines.len(), told.len(), "{lines:?}");
+        for start in told {
+            let start = format!("portcullis: {start}");
+            let found = lines.iter().filter(|line| line.starts_with(&start));
+            assert_eq!(found.count(), 1, "{start:?} in {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn whatever_people_run_speaks_to_people_though_no_terminal_is_there() {
+    for arguments in [
+        &["check", "--idle-timeout", "never"][..],
+        &["probe", "--admin", "nowhere"],
+    ] {
+        let mut command = portcullis();
+        command.args(arguments).env("PORTCULLIS_LOG_FORMAT", "json");
+        let done = run(&mut command, &Input::All(b""));
+        assert_ne!(done.code, 0, "{done:?}");
+        assert!(done.stderr.starts_with("portcullis: --"), "{done:?}");
+    }
+    let done = run(portcullis().args(["serve", "--lisen"]), &Input::All(b""));
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(done.stderr.starts_with("error: "), "{done:?}");
 }

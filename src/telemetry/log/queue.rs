@@ -85,6 +85,11 @@ impl Queue {
         }
     }
 
+    /// How its lines look.
+    pub(super) fn format(&self) -> LogFormat {
+        self.format
+    }
+
     /// Takes a line if there is room for it.
     pub(super) fn push(&self, line: &[u8], worth: Worth) {
         let room = match worth {

@@ -215,11 +215,19 @@ impl Setup {
         }
     }
 
-    /// Runs it until it ends by itself: exit code and what it said.
+    /// Runs it until it ends by itself: exit code and what it said, its last error as a person would read it.
     pub(crate) fn run(self) -> (i32, String) {
         let mut gate = self.spawn();
         let code = gate.wait();
-        (code, gate.log.text())
+        let mut said = gate.log.text();
+        if let Some(last) = gate.log.records().last()
+            && last["event"] == "fatal"
+        {
+            assert_eq!(last["exit_code"], code, "{last}");
+            said.push('\n');
+            said.push_str(last["reason"].as_str().expect("a reason"));
+        }
+        (code, said)
     }
 }
 
