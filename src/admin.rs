@@ -4,6 +4,7 @@ mod accept;
 mod host;
 mod listener;
 mod status;
+mod verdict;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -38,6 +39,8 @@ use crate::trust::Generation;
 
 /// How long a client may take for a request, or stay between two: longer than the usual scrape interval.
 const REQUEST: Duration = Duration::from_secs(75);
+
+const JSON: &str = "application/json";
 
 /// Where callers come from. All are of this host, whatever loopback address they like to use.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -159,7 +162,7 @@ impl Admin {
             "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => readiness(&self.not_ready()),
             "/metrics" => self.metrics(request),
-            "/status" => json_body(StatusCode::OK, &self.status()),
+            "/status" => body(StatusCode::OK, JSON, self.status()),
             _ => json_body(StatusCode::OK, &self.session_list()),
         }
     }
@@ -219,7 +222,7 @@ fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
 }
 
 fn json_body(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
-    body(status, "application/json", format!("{value:#}\n"))
+    body(status, JSON, format!("{value:#}\n"))
 }
 
 fn body(status: StatusCode, media_type: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 
+use super::verdict::verdict;
 use super::{Admin, time};
 use crate::config::{Limits, Waiting};
 use crate::identity::rfc3339;
 use crate::lifecycle::Phase;
+use crate::telemetry::LastSeen;
 use crate::trust::{CrlFacts, Facts, Generation, RouteTrust};
 
 impl Admin {
-    pub(super) fn status(&self) -> Value {
+    pub(super) fn status(&self) -> String {
         let generation = Arc::clone(&self.generations.borrow());
         let not_ready = self.not_ready();
         let failure = self.last_reload.failure();
@@ -35,7 +37,9 @@ impl Admin {
             crl_facts(list, counts, now)
         });
         let digests = generation.digests();
-        json!({
+        let nobody = generation.refuses_everybody(now);
+        let verdict = verdict(&not_ready, nobody.as_ref(), failure.as_ref());
+        let status = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "phase": self.phase(&not_ready),
             "not_ready": not_ready,
@@ -57,13 +61,18 @@ impl Admin {
                 "client_crl": digests.client_crl,
                 "rules": digests.rules,
             },
-        })
+        });
+        // The fields are sorted, and this one is to be read first.
+        let verdict = format!("{{\n  \"verdict\": {},", Value::from(verdict));
+        format!("{status:#}\n").replacen('{', &verdict, 1)
     }
 
     fn routes(&self, generation: &Generation) -> Value {
-        let routes = self.config.routes.iter().zip(&self.listening).enumerate();
-        let routes = routes.map(|(index, (route, listening))| {
+        let places = self.listening.iter().zip(self.metrics.routes());
+        let routes = self.config.routes.iter().zip(places).enumerate();
+        let routes = routes.map(|(index, (route, (listening, metrics)))| {
             let trust = generation.route(index);
+            let LastSeen { reached, failure } = metrics.target_seen();
             let networks = |trust: &RouteTrust| {
                 trust
                     .allow_from
@@ -75,6 +84,8 @@ impl Admin {
                 "name": &*route.name,
                 "listen": listening.to_string(),
                 "target": route.target.to_string(),
+                "target_last_reached": reached.map(time),
+                "target_last_failure": failure.map(|(at, reason)| json!({ "at": time(at), "reason": reason })),
                 "target_exposed_by": self.exposed.route(index).map(|by| by.to_string()),
                 "allow": trust.map(|trust| trust.allow.to_strings()),
                 "allow_from": trust.map(networks),

@@ -3,7 +3,7 @@
 //! Does no IO, reads no clock and knows no flag. The TLS verifier, the step after the handshake, the live session and
 //! `explain` ask the same function, [`Trust::admit`]. From the bytes up: `der` and `certificate` read, `key` and
 //! `signature` know what keys can say, `rules` what RFC 5280 wants of one certificate; [`bundle`] has the CAs, [`list`],
-//! [`revocation`] and [`standing`] the lists; `chain` keeps what a client sent, `search` finds the ways from the bundle to
+//! [`revocation`], [`standing`] and [`nobody`] the lists; `chain` keeps what a client sent, `search` finds the ways from the bundle to
 //! it, `path` judges one of them, [`trust`] the client; [`refusal`] has the words, `presented`
 //! what a refused client claims to be, and [`handshake`] carries it all into
 //! TLS.
@@ -15,6 +15,7 @@ mod der;
 pub mod handshake;
 mod key;
 pub mod list;
+pub mod nobody;
 mod path;
 mod presented;
 pub mod refusal;
@@ -34,6 +35,7 @@ pub use self::chain::Chain;
 pub use self::handshake::{Asked, Refused, Verifier};
 pub use self::key::{USABLE, UnusableKey, usable_key};
 pub use self::list::{List, ListFault};
+pub use self::nobody::Nobody;
 pub use self::presented::Presented;
 pub use self::refusal::{Refusal, Unvouched, Whose, Why};
 pub use self::revocation::{Lists, StaleCrl, Unknown};

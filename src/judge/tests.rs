@@ -6,6 +6,7 @@ mod ends;
 mod limits;
 mod lists;
 mod memory;
+mod nobody;
 mod odd_lists;
 mod words;
 

@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use super::log::Lost;
 use super::process::Process;
 use super::states::States;
+use super::target::Seen;
 use crate::config::LogFormat;
 use crate::event::{Outcome, RefusalKind};
 use crate::identity::Validity;
@@ -75,7 +76,8 @@ pub struct RouteMetrics {
     pub(super) to_target: Counter,
     pub(super) from_target: Counter,
     handshake: Histogram,
-    target_connect: Histogram,
+    pub(super) target_connect: Histogram,
+    pub(super) target: Seen,
     accept_errors: Counter,
 }
 
@@ -83,11 +85,6 @@ impl RouteMetrics {
     /// Counts a handshake that led to a verdict; `took` is the time since accept.
     pub fn handshake(&self, took: std::time::Duration) {
         self.handshake.observe(took.as_secs_f64());
-    }
-
-    /// Counts a target that answered a connection attempt.
-    pub fn target_connected(&self, took: std::time::Duration) {
-        self.target_connect.observe(took.as_secs_f64());
     }
 
     /// Counts an `accept` that failed for want of descriptors or memory, or for a connection already gone.
@@ -355,6 +352,7 @@ impl Families {
             refused: RefusalKind::ALL.iter().map(refused).collect(),
             handshake: self.handshake.get_or_create_owned(&route),
             target_connect: self.target_connect.get_or_create_owned(&route),
+            target: Seen::default(),
             duration: self.duration.get_or_create_owned(&route),
             to_target: self
                 .bytes

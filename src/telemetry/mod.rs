@@ -9,6 +9,8 @@ pub mod metrics;
 mod process;
 mod record;
 mod states;
+mod target;
 
 pub use self::metrics::{Metrics, RouteMetrics, Summary};
 pub use self::record::{Record, Session, Traffic};
+pub use self::target::LastSeen;

@@ -198,6 +198,9 @@ impl Record {
         if let Some(counter) = self.route.closed.get(ended.outcome as usize) {
             counter.inc();
         }
+        if ended.outcome == Outcome::TargetUnreachable {
+            self.route.target.failed(&ended.reason);
+        }
         if let Some(kind) = ended.refusal
             && let Some(counter) = self.route.refused.get(kind as usize)
         {

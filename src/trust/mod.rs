@@ -33,7 +33,7 @@ use crate::crypto::{Digest, provider};
 use crate::identity::{Validity, rfc3339};
 #[cfg(test)]
 use crate::judge::{Bundle, Entry, Lists, StaleCrl};
-use crate::judge::{Trust, Verifier};
+use crate::judge::{Nobody, Trust, Verifier};
 use crate::policy::Allow;
 
 pub use self::changes::changes;
@@ -112,6 +112,11 @@ impl Generation {
         lists
             .filter(move |(list, _)| self.trust.counts(list, now))
             .map(|(_, facts)| facts)
+    }
+
+    /// Why every client is refused at this time, whoever it is; `None` if somebody may be good.
+    pub fn refuses_everybody(&self, now: UnixTime) -> Option<Nobody> {
+        self.trust.refuses_everybody(now)
     }
 
     /// True if the gate's certificate is for this DNS name, as a client would judge it.

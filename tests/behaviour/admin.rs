@@ -2,6 +2,7 @@
 
 mod host;
 mod unix;
+mod verdict;
 
 use std::process::Command;
 
@@ -368,6 +369,10 @@ fn a_server_certificate_that_expires_while_serving_makes_the_gate_not_ready_and_
     let status = gate.get("/status").body;
     assert!(status.contains("\"phase\": \"not_ready\""), "{status}");
     assert!(!status.contains("\"serving\""), "{status}");
+    assert!(
+        status.contains("\"verdict\": \"not ready: the certificate expired at "),
+        "{status}"
+    );
     client.prove_admitted();
 }
 
