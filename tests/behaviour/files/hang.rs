@@ -150,8 +150,8 @@ fn a_file_that_hangs_at_start_is_exit_2_after_a_while_and_a_signal_ends_it_befor
             eventually("it has begun to read", || {
                 let mask = u64::from_str_radix(&status(&gate, "SigCgt")?, 16);
                 let mask = mask.expect("a mask");
-                let terminate = 1 << (Signal::TERM.as_raw() - 1);
-                (mask & terminate != 0).then_some(())
+                let caught = 1 << (signal.as_raw() - 1);
+                (mask & caught != 0).then_some(())
             });
             gate.signal(signal);
             assert_eq!(end(&mut gate), 0, "{flag}: asked to stop, and did");
