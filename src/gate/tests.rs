@@ -1,5 +1,7 @@
 //! The handshake and the pump over in-memory streams, with paused time: what no real socket can be made to do on cue.
 
+mod ends;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
