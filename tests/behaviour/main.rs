@@ -23,6 +23,7 @@ mod files;
 mod floods;
 mod handshake;
 mod image;
+mod leaving;
 mod limits;
 mod log;
 mod oracle;

@@ -170,6 +170,14 @@ impl Connection {
         Self { stream }
     }
 
+    /// The first flight of a client.
+    pub(crate) fn hello(config: Arc<ClientConfig>) -> Vec<u8> {
+        let mut tls = ClientConnection::new(config, server_name()).expect("a configuration");
+        let mut flight = Vec::new();
+        tls.write_tls(&mut flight).expect("a vector takes all");
+        flight
+    }
+
     /// Connects and sends all that the client's side of the handshake makes but for the last bytes.
     pub(crate) fn open_but_for(
         address: SocketAddr,
