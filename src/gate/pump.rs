@@ -27,6 +27,8 @@ use crate::telemetry::Traffic;
 
 /// What is read from either socket at once.
 const READ: usize = 256 * 1024;
+/// What is read from the target before anything else: the client can decrypt that while the rest is read and encrypted.
+const FIRST_READ: usize = 64 * 1024;
 /// How often a session in which nothing seems to move is looked at before it is given up.
 const LOOKS: u32 = 4;
 
@@ -157,8 +159,10 @@ where
 
     /// Serves both directions until both are blocked. A direction that is has left its waker with the socket.
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        for _ in 0..ROUNDS {
-            let blocked = self.poll_upward(cx).is_pending() & self.poll_downward(cx).is_pending();
+        for round in 0..ROUNDS {
+            let most = if round == 0 { FIRST_READ } else { READ };
+            let blocked =
+                self.poll_upward(cx).is_pending() & self.poll_downward(cx, most).is_pending();
             let unanswered = self.traffic.owes_an_answer();
             let end = ending(self.upward, self.downward, unanswered);
             if end.is_some() || blocked {
@@ -277,7 +281,7 @@ where
     }
 
     /// One step from target to client, plaintext in and ciphertext out; pending if none can be taken.
-    fn poll_downward(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_downward(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
         let Self {
             to_client,
             client,
@@ -290,7 +294,7 @@ where
         match self.downward {
             // The client is gone: what the target still says has nowhere to go.
             Flow::Open if matches!(self.upward, Flow::Cutting(_)) => return Poll::Pending,
-            Flow::Open => return LENT.with_borrow_mut(|lent| self.poll_fetch(cx, lent)),
+            Flow::Open => return LENT.with_borrow_mut(|lent| self.poll_fetch(cx, lent, most)),
             Flow::Ending => {
                 if ready!(Pin::new(&mut self.client).poll_shutdown(cx)).is_err() {
                     return self.client_refuses();
@@ -309,10 +313,10 @@ where
         Poll::Ready(())
     }
 
-    /// Reads from the target what there is, encrypts it, and hands the records to the client. An end that is there too
+    /// Reads from the target what there is, at most this much, encrypts it, and hands the records to the client. An end that is there too
     /// goes along in the same write.
-    fn poll_fetch(&mut self, cx: &mut Context<'_>, lent: &mut Buffers) -> Poll<()> {
-        let mut space = ReadBuf::new(lent.input.get_mut(..READ).unwrap_or_default());
+    fn poll_fetch(&mut self, cx: &mut Context<'_>, lent: &mut Buffers, most: usize) -> Poll<()> {
+        let mut space = ReadBuf::new(lent.input.get_mut(..most).unwrap_or_default());
         let mut next = Flow::Open;
         while next == Flow::Open && space.remaining() > 0 {
             let before = space.filled().len();

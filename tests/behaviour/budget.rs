@@ -27,7 +27,7 @@ use crate::support::target::{Hold, Target, patient};
 /// that `cargo test` builds).
 const BOUNDS: &[(&str, f64, f64)] = &[
     ("system calls of a connection", 41.0, 34.0),
-    ("system calls of a kept scrape", 5.4, 4.5),
+    ("system calls of a kept scrape", 7.8, 6.5),
     ("system calls of a MiB down", 10.5, 8.6),
     ("system calls of a MiB up", 10.0, 8.1),
     ("thousand instructions of a connection", 3000.0, 2625.0),
