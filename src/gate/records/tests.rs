@@ -44,6 +44,21 @@ pub(super) fn decrypt(records: &mut Records, wire: &[u8]) -> (Vec<u8>, Incoming,
     (plaintext, end, answer)
 }
 
+/// Decrypts what ends nothing and asks for no answer, cut into pieces as long as `cuts` say, over and over; in the end
+/// nothing is left over.
+pub(super) fn decrypt_in_pieces(records: &mut Records, mut wire: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let (mut cuts, mut plaintext) = (cuts.iter().cycle(), Vec::new());
+    while !wire.is_empty() {
+        let (now, later) = wire.split_at(wire.len().min(*cuts.next().unwrap()));
+        let (data, end, answer) = decrypt(records, now);
+        assert_eq!((end, answer), (Incoming::Open, vec![]));
+        plaintext.extend(data);
+        wire = later;
+    }
+    assert!(records.incomplete().is_empty());
+    plaintext
+}
+
 pub(super) fn encrypt(records: &mut Records, plaintext: &[u8]) -> Vec<u8> {
     let mut wire = vec![0; plaintext.len() + 4096];
     let length = records.encrypt(plaintext, &mut wire);

@@ -11,7 +11,7 @@ use rustls::crypto::aws_lc_rs::cipher_suite::{
 use rustls::{ClientConnection, NoKeyLog, SupportedCipherSuite};
 
 use super::*;
-use crate::gate::records::tests::{after, bytes, decrypt, encrypt, read, sent};
+use crate::gate::records::tests::{after, bytes, decrypt, decrypt_in_pieces, encrypt, read, sent};
 use crate::gate::records::{FRUITLESS, Protection, RECORD, Records};
 use crate::gate::tests::handshaken_with;
 
@@ -312,16 +312,7 @@ proptest! {
             wire.extend(client.seal(ContentType::ApplicationData, &bytes(length)));
             expected.extend(bytes(length));
         }
-        let (mut rest, mut cuts, mut got) = (&wire[..], cuts.iter().cycle(), Vec::new());
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
-            let (data, end, answer) = decrypt(&mut gate, now);
-            prop_assert_eq!((end, answer), (Incoming::Open, vec![]));
-            got.extend(data);
-            rest = later;
-        }
-        prop_assert_eq!(got, expected);
-        prop_assert!(gate.incomplete().is_empty());
+        prop_assert_eq!(decrypt_in_pieces(&mut gate, &wire, &cuts), expected);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use rustls::ClientConnection;
 
 use super::*;
-use crate::gate::records::tests::{bytes, connected, decrypt, encrypt, read, sent};
+use crate::gate::records::tests::{
+    bytes, connected, decrypt, decrypt_in_pieces, encrypt, read, sent,
+};
 use crate::gate::records::{FATAL, FRUITLESS, Protection, RECORD, Records, WARNING};
 
 fn ours(records: &mut Records) -> &mut Tls13 {
@@ -128,16 +130,7 @@ proptest! {
             expected.extend(data);
         }
         let wire = sent(&mut client);
-        let (mut rest, mut cuts, mut got) = (&wire[..], cuts.iter().cycle(), Vec::new());
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
-            let (data, end, answer) = decrypt(&mut gate, now);
-            prop_assert_eq!((end, answer), (Incoming::Open, vec![]));
-            got.extend(data);
-            rest = later;
-        }
-        prop_assert_eq!(got, expected);
-        prop_assert!(gate.incomplete().is_empty());
+        prop_assert_eq!(decrypt_in_pieces(&mut gate, &wire, &cuts), expected);
     }
 
     #[test]
